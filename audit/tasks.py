@@ -1,0 +1,9 @@
+"""The daily job of the log."""
+
+from audit import retention
+
+
+def prune() -> str:
+    """Delete entries older than `LIFETIME_AUDIT_RETENTION_DAYS`; schedule it once a day."""
+    cut = retention.prune()
+    return f"Deleted {cut.entries} audit entries" if cut else "No audit entry is old enough"

@@ -1,0 +1,3 @@
+from deployments.models.plan import DeploymentPlan, PlanStatus
+
+__all__ = ["DeploymentPlan", "PlanStatus"]

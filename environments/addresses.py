@@ -1,0 +1,69 @@
+"""What may be an environment's address. One rule for forms, commands, the API and the moment of connecting."""
+
+import ipaddress
+from functools import cache
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def normalise(text: str) -> str:
+    """`scheme://host[:port][/path]` without a trailing slash; ValidationError in the user's words otherwise."""
+    text = text.strip()
+    parts = _split(text)
+    if parts.username or parts.password or "@" in parts.netloc:
+        raise ValidationError("Leave user name and password out of the address; the token has a field of its own.")
+    if parts.query or parts.fragment or "?" in text or "#" in text:
+        raise ValidationError("The address has no query (?) and no fragment (#).")
+    host = (parts.hostname or "").rstrip(".").lower()
+    if refusal := refusal_of(host):
+        raise ValidationError(refusal)
+    port = f":{parts.port}" if parts.port else ""
+    shown = f"[{host}]" if ":" in host else host
+    return urlunsplit((parts.scheme.lower(), shown + port, parts.path.rstrip("/"), "", ""))
+
+
+def _split(text: str) -> SplitResult:
+    example = "Write it like https://environment.example.com."
+    if any(character.isspace() or ord(character) < 32 for character in text) or "\\" in text:
+        raise ValidationError(f"This is no address: it has a space or a control character in it. {example}")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        host = parts.hostname
+        if host and not host.isascii():
+            host.encode("idna")
+    except (ValueError, UnicodeError):
+        raise ValidationError(f"This is no address. {example}") from None
+    if parts.scheme.lower() not in {"http", "https"}:
+        raise ValidationError(f"An address begins with https:// or http://. {example}")
+    if not host or port == 0:
+        raise ValidationError(f"The address names no host. {example}")
+    return parts
+
+
+def refusal_of(host: str) -> str:
+    """Why the console never connects to this host name or IP address; "" when it may."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    return refusal_of_ip(address)
+
+
+def refusal_of_ip(address: IPAddress) -> str:
+    """Why the console never connects to this IP address (link-local, cloud metadata, unspecified); "" when it may."""
+    plain: IPAddress = getattr(address, "ipv4_mapped", None) or address
+    if plain.is_multicast or any(plain in network for network in _refused_networks(tuple(settings.REFUSED_NETWORKS))):
+        return f"{address} is a link-local or metadata address; no environment is there."
+    return ""
+
+
+@cache
+def _refused_networks(
+    networks: tuple[str, ...],
+) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(ipaddress.ip_network(network) for network in networks)

@@ -1,0 +1,120 @@
+"""The shapes of the Environment API v1, as the console reads them. docs/environment-api-v1.yaml is the contract.
+
+`read` checks an answer: what is not of the shape is `Rejected` with the first thing that is wrong, in words.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from environments.gate import Answer, Rejected
+
+Shape = TypeVar("Shape", bound=BaseModel)
+Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
+Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=False, extra="ignore", frozen=True)
+
+
+class Digests(_Shape):
+    """What an environment has, part by part."""
+
+    facts: Short
+    applications: Short
+    permissions: Short
+    settings: Short
+    security: Short
+    technical_previews_available: Short
+    technical_previews: Short
+    authentication: Short
+
+
+class Facts(_Shape):
+    name: Name
+    purpose: Literal["Development", "Test", "Production"]
+    version: Annotated[str, StringConstraints(max_length=40)]
+    number_of_front_ends: Annotated[int, Field(ge=0, le=1000)]
+    application_server: Annotated[str, StringConstraints(max_length=60)]
+    application_server_type: Annotated[str, StringConstraints(max_length=20)]
+    database_provider: Annotated[str, StringConstraints(max_length=60)]
+
+
+class _Published(_Shape):
+    key: UUID
+    name: Name
+    description: Text = ""
+    version_key: UUID | None = None
+    is_modified: bool
+    changed_at: AwareDatetime
+    changed_by: Short = ""
+    consistency: Literal["", "Warning", "Error"] = ""
+    consistency_message: Text = ""
+
+
+class ModuleItem(_Published):
+    kind: Annotated[str, StringConstraints(max_length=20)]
+    hash: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class ApplicationItem(_Published):
+    kind: Literal["WebResponsive", "Mobile", "Service", "Library"]
+    url_path: Short = ""
+    is_system: bool = False
+    version: Annotated[str, StringConstraints(max_length=40)] = ""
+    modules: list[ModuleItem]
+
+
+class ApplicationsPage(_Shape):
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    more: bool
+    applications: list[ApplicationItem]
+    removed: list[UUID] = []
+
+
+class Preview(_Shape):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    name: Name
+    description: Text = ""
+
+
+class TechnicalPreviews(_Shape):
+    available: list[Preview]
+    enabled: list[str]
+
+
+class Stored(_Shape):
+    digest: Short
+
+
+def read(answer: Answer, shape: type[Shape], *, step: str) -> Shape:
+    """The answer's body as this shape; raises Rejected."""
+    try:
+        found = shape.model_validate_json(answer.body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Rejected(f"The answer to {step} is not of the agreed shape: {where or 'body'}: {first['msg']}") from None
+    return found
+
+
+def refuse_duplicates(page: ApplicationsPage) -> None:
+    """Raise Rejected when two applications, or two modules, have one key."""
+    keys = Counter(item.key for application in page.applications for item in (application, *application.modules))
+    if keys and (most := keys.most_common(1)[0])[1] > 1:
+        raise Rejected(f"Two applications or modules have the same key, {most[0]}.")
+
+
+def canonical(body: Any) -> bytes:
+    """JSON with sorted keys and no spaces, in UTF-8: equal bodies have equal digests on both sides."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(body: bytes) -> str:
+    return "sha256:" + hashlib.sha256(body).hexdigest()

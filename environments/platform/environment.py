@@ -1,0 +1,217 @@
+"""One hosted environment: its documents ready to be answered, its epoch, its ended contacts, its calls."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from environments.platform import applications, clock
+from environments.platform.answers import Document, Problem
+from environments.platform.canonical import canonical, digest
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from environments.platform.arrivals import Arrivals
+    from environments.platform.behaviour import Behaviour
+    from environments.platform.call import Call
+    from environments.platform.schemas import ApplicationChange
+    from environments.platform.store import EnvironmentRow, Store
+
+MASK = "***"
+
+
+@dataclass(slots=True)
+class Feed:
+    cursor: str
+    more: bool
+    body: bytes
+
+
+class Environment:
+    def __init__(
+        self, row: EnvironmentRow, documents: dict[str, bytes], ended: set[int], store: Store, arrivals: Arrivals
+    ) -> None:
+        self.id = row.id
+        self.prefix = row.prefix
+        self.generation = row.generation
+        self.sequence = row.sequence
+        self.horizon = row.horizon
+        self.epoch = row.epoch
+        self.durable_epoch = row.epoch
+        self.ended_contacts = ended
+        self.calls: set[Call] = set()
+        self.behaviour: Behaviour | None = None
+        self.clock_offset = 0.0
+        self._store = store
+        self._arrivals = arrivals
+        self._stored = documents
+        self._documents = {name: _document(name, body) for name, body in documents.items()}
+        self.values: dict[str, Any] = {name: _value(body) for name, body in documents.items()}
+        self.digests = self._make_digests()
+
+    @property
+    def name(self) -> str:
+        return str(self.values["facts"]["name"])
+
+    def now(self) -> float:
+        return clock.now() + self.clock_offset
+
+    # Documents
+    def document(self, name: str) -> Document:
+        return self._documents[name]
+
+    def replace(self, changes: dict[str, Any]) -> None:
+        """Store new values of documents durably, all or none, and answer with them from now on."""
+        bodies = {name: canonical(value) for name, value in changes.items()}
+        changed = {name: body for name, body in bodies.items() if body != self._stored[name]}
+        if not changed:
+            return
+        self._store.save_documents(self.id, changed)
+        for name, body in changed.items():
+            self._stored[name] = body
+            self.values[name] = changes[name]
+            self._documents[name] = _document(name, body)
+        self.digests = self._make_digests()
+
+    def _make_digests(self) -> Document:
+        previews = self.values["technical-previews"]
+        return Document(
+            canonical(
+                {
+                    "facts": self._documents["facts"].digest,
+                    "applications": self.cursor(self.sequence),
+                    "permissions": self._documents["permissions"].digest,
+                    "settings": self._documents["settings"].digest,
+                    "security": self._documents["security"].digest,
+                    "technical_previews_available": digest(canonical(previews["available"])),
+                    "technical_previews": digest(canonical({"enabled": previews["enabled"]})),
+                    "authentication": self._documents["authentication"].digest,
+                }
+            )
+        )
+
+    # Applications
+    def cursor(self, sequence: int) -> str:
+        return f"{self.generation}-{sequence}"
+
+    def feed(self, *, since: str, limit: int) -> Feed:
+        start = self._sequence_of(since)
+        rows = self._store.feed(self.id, since=start, limit=limit + 1)
+        more = len(rows) > limit
+        rows = rows[:limit]
+        cursor = self.cursor(rows[-1].sequence if more else self.sequence)
+        present = [row.body for row in rows if row.body is not None]
+        removed = [row.key for row in rows if row.body is None]
+        return Feed(cursor, more, applications.page(present, removed, cursor=cursor, more=more))
+
+    def _sequence_of(self, cursor: str) -> int:
+        if cursor == "0":
+            return 0
+        generation, _, number = cursor.rpartition("-")
+        if generation == self.generation and number.isascii() and number.isdigit() and len(number) < 19:
+            sequence = int(number)
+            if self.horizon <= sequence <= self.sequence:
+                return sequence
+        raise Problem(410, "cursor-unknown", "The cursor cannot be served", "Start again from since=0.")
+
+    def publish(self, change: ApplicationChange) -> tuple[dict[str, Any], bool]:
+        """Create or change an application; answer it and whether it is new."""
+        if change.key is None and change.name is None:
+            raise Problem(422, "bad-body", "The body is not what this path takes", "Give the key or the name.")
+        known = self._find(change)
+        if known is None:
+            application = applications.create(change, at=self.now())
+        else:
+            application = applications.publish(known, change, at=self.now())
+        namesake = self._store.application(self.id, name=application["name"])
+        if namesake is not None and namesake["key"] != application["key"]:
+            raise Problem(
+                409, "name-taken", "The name is taken", f"Another application is named {application['name']!r}."
+            )
+        self.sequence = self._store.save_application(
+            self.id, application["key"], application["name"], canonical(application)
+        )
+        self.digests = self._make_digests()
+        return application, known is None
+
+    def _find(self, change: ApplicationChange) -> dict[str, Any] | None:
+        if change.key is not None:
+            return self._store.application(self.id, key=str(change.key))
+        return self._store.application(self.id, name=change.name or "")
+
+    def remove(self, key: UUID) -> None:
+        removed = self._store.remove_application(self.id, str(key))
+        if removed is None:
+            raise Problem(404, "application-unknown", "There is no such application", f"Nothing has the key {key}.")
+        self.sequence, self.horizon = removed
+        self.digests = self._make_digests()
+
+    def applications(self) -> list[dict[str, Any]]:
+        return list(self._store.applications(self.id))
+
+    # Fences
+    def raise_epoch(self, epoch: int) -> None:
+        """From now on only this epoch or a later one is heard; what an earlier one began is ended."""
+        self.epoch = epoch
+        self._store.note_epoch(self.id, epoch)
+        problem = epoch_passed(epoch)
+        for call in [call for call in self.calls if (call.epoch or 0) < epoch]:
+            call.end("ended", problem)
+
+    async def epoch_durable(self) -> None:
+        epoch = self.epoch
+        await self._store.durable()
+        self.durable_epoch = max(self.durable_epoch, epoch)
+
+    async def end_contact(self, contact: int) -> None:
+        """Return when no request of the contact is being served; none will be, also after a restart."""
+        if contact not in self.ended_contacts:
+            self.ended_contacts.add(contact)
+            self._store.note_ended_contact(self.id, contact, at=clock.now())
+        problem = contact_ended(contact)
+        for call in [call for call in self.calls if call.contact == contact and not call.is_farewell]:
+            call.end("ended", problem)
+        await self._arrivals.seen()
+        await self._store.durable()
+
+
+def epoch_passed(epoch: int) -> Problem:
+    return Problem(409, "epoch-passed", "The epoch has passed", f"This environment has heard of epoch {epoch}.")
+
+
+def contact_ended(contact: int) -> Problem:
+    return Problem(409, "contact-ended", "The contact has ended", f"Contact {contact} was ended; open another one.")
+
+
+def deadline_passed() -> Problem:
+    return Problem(409, "deadline-passed", "The deadline has passed", "This environment's clock is past the deadline.")
+
+
+def deadline_reached() -> Problem:
+    return Problem(503, "deadline-passed", "The deadline has passed", "It passed while the request was being served.")
+
+
+def _value(body: bytes) -> Any:
+    return json.loads(body)
+
+
+def _document(name: str, body: bytes) -> Document:
+    if name == "authentication":
+        return Document(canonical(masked(_value(body))), true_digest=digest(body))
+    return Document(body)
+
+
+def masked(value: Any, *, secret: bool = False) -> Any:
+    """A configuration that may be shown: what is named a secret, a password or a private key is hidden."""
+    if isinstance(value, dict):
+        return {key: masked(member, secret=secret or _names_a_secret(key)) for key, member in value.items()}
+    if isinstance(value, list):
+        return [masked(member, secret=secret) for member in value]
+    return MASK if secret and value not in ("", None) else value
+
+
+def _names_a_secret(key: str) -> bool:
+    lowered = key.lower()
+    return any(word in lowered for word in ("secret", "password", "private_key"))

@@ -1,0 +1,126 @@
+"""What bodies must look like. Strict: a number in quotes is no number, a member nobody knows is a mistake."""
+
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from environments.platform.answers import Problem
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+Key = Annotated[UUID, Field(strict=False)]
+Instant = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+Consistency = Literal["", "Warning", "Error"]
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class Open(BaseModel):
+    """Stored as given, so members of later versions are welcome."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class RoleBody(Open):
+    key: str
+    name: Name
+    level: Annotated[int, Field(ge=0, le=6)]
+    create_applications: bool
+    add_system_dependencies: bool
+
+
+class UserBody(Open):
+    key: str
+    username: Name
+    name: str
+    email: str
+    is_active: bool
+    role_key: str | None
+
+
+class PermissionsBody(Open):
+    roles: list[RoleBody]
+    users: list[UserBody]
+    teams: list[dict[str, Any]]
+
+
+class SettingsBody(Strict):
+    name: Name
+    lifetime_address: Annotated[str, StringConstraints(max_length=500)]
+    two_stage_deployments: bool
+    mobile_apps_service: bool
+    parallel_deployments: bool
+    parallel_deployment_limit: Annotated[int, Field(ge=0, le=1000)]
+
+
+class ContentSecurityPolicyBody(Strict):
+    enabled: bool
+    directives: dict[str, list[str]]
+
+
+class SecurityBody(Strict):
+    hsts: bool
+    force_https_screens: bool
+    force_https_integrations: bool
+    secure_cookies: bool
+    same_site: Literal["None", "Lax", "Strict"]
+    remoting_protection: bool
+    content_security_policy: ContentSecurityPolicyBody
+
+
+class TechnicalPreviewsBody(Strict):
+    enabled: list[str]
+
+
+class AuthenticationBody(Strict):
+    mode: Literal["built_in", "oidc", "ldap"]
+    configuration: dict[str, Any]
+
+
+class ModuleChange(Strict):
+    """A module as a developer publishes it: what is left out stays as it is."""
+
+    key: Key | None = None
+    name: Name | None = None
+    kind: Literal["eSpace", "Extension"] | None = None
+    description: Text | None = None
+    version_key: Key | None = None
+    hash: Text | None = None
+    is_modified: bool | None = None
+    changed_at: Instant | None = None
+    changed_by: Text | None = None
+    consistency: Consistency | None = None
+    consistency_message: Text | None = None
+
+
+class ApplicationChange(Strict):
+    """An application as a developer publishes it, found by key or else by name."""
+
+    key: Key | None = None
+    name: Name | None = None
+    kind: Literal["WebResponsive", "Mobile", "Service", "Library"] | None = None
+    description: Text | None = None
+    url_path: Text | None = None
+    is_system: bool | None = None
+    version: Annotated[str, StringConstraints(max_length=40)] | None = None
+    version_key: Key | None = None
+    is_modified: bool | None = None
+    changed_at: Instant | None = None
+    changed_by: Text | None = None
+    consistency: Consistency | None = None
+    consistency_message: Text | None = None
+    modules: list[ModuleChange] | None = None
+
+
+def check(schema: type[Schema], value: Any) -> Schema:
+    """The value as its schema sees it, or a problem that names the first few members that are wrong."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:5]]
+        more = f" (and {error.error_count() - 5} more)" if error.error_count() > 5 else ""
+        raise Problem(422, "bad-body", "The body is not what this path takes", "; ".join(faults) + more) from None

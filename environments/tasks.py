@@ -1,0 +1,47 @@
+"""What workers do. Each task may be delivered twice; none outlives the queue's timeout."""
+
+import time
+
+from django.db import connection
+
+from environments import ledger, maintenance, registry, sync
+
+WATCH_SECONDS = 60.0
+WATCH_PAUSE = 0.05
+WATCH_LOCK = 4_207_001  # advisory lock: one watcher is enough
+
+
+def synchronize(run_ids: list[int]) -> None:
+    """Carry out queued synchronizations."""
+    sync.run(run_ids)
+
+
+def check_connection(environment_id: int) -> None:
+    """Check the connection to an environment that is being registered."""
+    registry.check_connection(environment_id)
+
+
+def tick() -> None:
+    """Every minute: queue what is due, end what a dead worker left behind, forget what is too old."""
+    sync.queue_due()
+    sync.requeue_forgotten()
+    ledger.close_lost()
+    maintenance.settle()
+    sync.give_up_orphans()
+    ledger.prune()
+    sync.prune()
+
+
+def watch_draining() -> None:
+    """Settle draining windows until none is left. A window may wait for a dead worker's lease, seconds from now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [WATCH_LOCK])
+        if not cursor.fetchone()[0]:
+            return
+        try:
+            ends = time.monotonic() + WATCH_SECONDS
+            while maintenance.is_draining() and time.monotonic() < ends:
+                maintenance.settle()
+                time.sleep(WATCH_PAUSE)
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [WATCH_LOCK])

@@ -1,0 +1,74 @@
+"""The tabs and sub-menus of the console. A new page is one line here; pages that do not exist yet are left out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.urls import NoReverseMatch, ResolverMatch, reverse
+
+from lifetime import policy
+from lifetime.models import User
+from lifetime.policy import Action
+
+
+@dataclass(frozen=True)
+class Page:
+    name: str
+    url_name: str
+    action: Action
+    covers: tuple[str, ...] = ()  # further URL names, or whole namespaces, that belong to this page
+
+    @property
+    def url(self) -> str:
+        return reverse(self.url_name)
+
+    def exists(self) -> bool:
+        try:
+            return bool(self.url)
+        except NoReverseMatch:
+            return False
+
+    def is_current(self, match: ResolverMatch | None) -> bool:
+        if match is None:
+            return False
+        return match.view_name == self.url_name or match.view_name in self.covers or match.namespace in self.covers
+
+
+@dataclass(frozen=True)
+class Tab:
+    name: str
+    pages: tuple[Page, ...]
+
+
+TABS = (
+    Tab(
+        "Infrastructure",
+        (
+            Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),
+            Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tab or a sub-menu entry as this person sees it on this page."""
+
+    name: str
+    url: str
+    is_current: bool
+    entries: tuple["Entry", ...] = ()
+
+
+def entries(user: User, match: ResolverMatch | None) -> Iterator[Entry]:
+    """The tabs this person may open, each with its sub-menu."""
+    for tab in TABS:
+        pages = [page for page in tab.pages if page.exists() and policy.may(user, page.action)]
+        if pages:
+            below = tuple(Entry(page.name, page.url, page.is_current(match)) for page in pages)
+            yield Entry(tab.name, below[0].url, any(entry.is_current for entry in below), below)
+
+
+def first_page(user: User) -> str:
+    """Where a person lands after logging in."""
+    return next((entry.url for entry in entries(user, None)), reverse("lifetime:settings"))

@@ -1,0 +1,200 @@
+"""Settings of the console: one module; what differs per deployment is a `LIFETIME_*` variable or `DATABASE_URL`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from lifetime import database
+
+django_stubs_ext.monkeypatch()  # so that `ModelAdmin[User]` can be written and checked
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+# The embedded database, secrets made at the first start, the demo's data, logs.
+VAR_DIR = Path(os.environ.get("LIFETIME_VAR", BASE_DIR / "var")).resolve()
+
+
+def _flag(name: str, *, default: bool = False) -> bool:
+    return os.environ.get(name, str(default)).lower() in {"1", "true", "yes", "on"}
+
+
+def _list(name: str, default: str = "") -> list[str]:
+    return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
+
+
+def _secret(name: str) -> str:
+    """A secret from the environment. Only a console on the embedded database may make its own, kept under var/."""
+    if value := os.environ.get(name):
+        return value
+    if os.environ.get("DATABASE_URL"):
+        raise ImproperlyConfigured(f"Set {name}: a console with its own database needs its own secret.")
+    return database.development_secret(VAR_DIR, name)
+
+
+DEBUG = _flag("LIFETIME_DEBUG")
+SECRET_KEY = _secret("LIFETIME_SECRET_KEY")
+# Encrypts environments' tokens at rest; the first key encrypts, all of them decrypt (rotation).
+ENCRYPTION_KEYS = [key for key in _secret("LIFETIME_ENCRYPTION_KEYS").split(",") if key]
+
+# HTTP
+ALLOWED_HOSTS = _list("LIFETIME_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = _list("LIFETIME_TRUSTED_ORIGINS")
+HTTPS = _flag("LIFETIME_HTTPS")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+BEHIND_PROXY = _flag("LIFETIME_BEHIND_PROXY")  # one of ours, which sets X-Forwarded-For and X-Forwarded-Proto
+if HTTPS and BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "base-uri": [NONE],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "img-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+    }
+}
+
+INSTALLED_APPS = [
+    "lifetime",
+    "environments",
+    "deployments",
+    "audit",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.forms",
+    "csp",
+    "django_htmx",
+    "django_q",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "lifetime.middleware.ViewersTimeZone",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "lifetime.refusals.Refusals",
+]
+
+ROOT_URLCONF = "lifetime.urls"
+WSGI_APPLICATION = "lifetime.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+FORM_RENDERER = "lifetime.forms.Renderer"
+
+# Database: PostgreSQL only. Web processes pool their connections (wsgi.py asks for it); workers fork, and a pool's
+# sockets do not survive a fork, so they keep one checked connection each.
+DATABASES: dict[str, dict[str, Any]] = {"default": database.configuration(VAR_DIR)}
+if _flag("LIFETIME_DATABASE_POOL"):
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+else:
+    DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# People
+AUTH_USER_MODEL = "lifetime.User"
+AUTHENTICATION_BACKENDS = ["lifetime.authentication.Backend"]
+LOGIN_URL = "lifetime:login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "lifetime:login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "lifetime.passwords.MixedCharacters"},
+]
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Queue: django-q2 on the database by default, so that a message commits with the change that causes it.
+# Each figure was learnt by measuring; docs/queue.md says why.
+Q_CLUSTER: dict[str, Any] = {
+    "name": "lifetime",
+    "orm": "default",
+    "broker_class": "lifetime.pulse.OrmBroker",
+    "workers": int(os.environ.get("LIFETIME_WORKERS", "2")),
+    "queue_limit": int(os.environ.get("LIFETIME_WORKERS", "2")),
+    "bulk": 1,
+    "poll": 0.2,
+    "timeout": 300,
+    "retry": 660,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "save_limit": -1,
+    "catch_up": False,
+    "recycle": 2000,
+    "label": "Queue",
+}
+if redis := os.environ.get("LIFETIME_REDIS_URL"):
+    del Q_CLUSTER["orm"]
+    Q_CLUSTER.update(redis=redis, broker_class="lifetime.redis_broker.RedisBroker")
+
+# Environments
+LEASE_SECONDS = 15.0  # how long a silent worker may hold a contact; the longest a dead one delays quiet
+CALL_TIMEOUT_SECONDS = 10.0
+SYNC_INTERVAL_SECONDS = int(os.environ.get("LIFETIME_SYNC_INTERVAL", "60"))
+LEDGER_DAYS = int(os.environ.get("LIFETIME_LEDGER_DAYS", "90"))  # how long contacts and synchronizations are kept
+# Networks that environments may never be in, whatever a name resolves to: link-local and cloud metadata services.
+REFUSED_NETWORKS = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/32", "::/128"]
+
+# Audit
+AUDIT_RETENTION_DAYS = int(os.environ.get("LIFETIME_AUDIT_RETENTION_DAYS", "365"))  # at least 30
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("LIFETIME_LOG_LEVEL", "INFO")},
+    "loggers": {"django-q": {"level": "WARNING"}},  # else some lines for each task and each beat of the pulse
+}

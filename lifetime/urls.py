@@ -1,0 +1,11 @@
+from django.contrib import admin
+from django.urls import include, path
+
+handler403 = "lifetime.views.errors.forbidden"
+
+urlpatterns = [
+    path("", include("lifetime.people_urls")),
+    path("infrastructure/", include("environments.urls")),
+    path("audit/", include("audit.urls")),
+    path("admin/", admin.site.urls),
+]

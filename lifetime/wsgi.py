@@ -1,0 +1,10 @@
+"""The web's entry point. A web process has threads and never forks, so it may pool its database connections."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lifetime.settings")
+os.environ.setdefault("LIFETIME_DATABASE_POOL", "on")
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()

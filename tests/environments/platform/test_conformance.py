@@ -1,0 +1,302 @@
+"""The conformance command passes the reference server and finds each rule that a server breaks."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from environments import conformance
+from environments.conformance import rules
+
+
+def check(address, token, *, write=True) -> dict[str, conformance.Result]:
+    subject = conformance.Subject(address, token, epoch=1, may_write=write)
+    return {result.name: result for result in conformance.run(subject)}
+
+
+def failed(results) -> set[str]:
+    return {name for name, result in results.items() if result.outcome == "failed"}
+
+
+@contextmanager
+def sabotaged(platform, spoil) -> Iterator[str]:
+    """The platform behind a proxy that lets `spoil(method, path, headers, ask)` break one rule."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def serve(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length) if length else None
+            headers = {name: value for name, value in self.headers.items() if name != "Host"}
+
+            def ask(method=self.command, path=self.path, headers=headers, body=body):
+                connection = HTTPConnection("127.0.0.1", platform.port, timeout=20)
+                connection.request(method, path, body=body, headers=headers)
+                response = connection.getresponse()
+                answer = response.status, dict(response.headers.items()), response.read()
+                connection.close()
+                return answer
+
+            status, answered, content = spoil(self.command, self.path, headers, ask)
+            self.close_connection = True
+            self.send_response_only(status)
+            for name, value in {**answered, "connection": "close"}.items():
+                if name.lower() != "content-length":
+                    self.send_header(name, value)
+            if status not in (204, 304):
+                self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_DELETE = serve  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            pass  # clients that hang up are part of the test
+
+    with Server(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_the_reference_server_is_conformant(platform):
+    before = platform.call("GET", "/digests").body
+
+    results = check(platform.address, platform.token)
+
+    assert {result.outcome for result in results.values()} == {"passed"}
+    assert platform.call("GET", "/digests", epoch=2).body == before
+
+
+def test_without_leave_to_write_nothing_is_written(platform):
+    results = check(platform.address, platform.token, write=False)
+
+    assert failed(results) == set()
+    assert {name for name, result in results.items() if result.outcome == "skipped"} == {
+        "put-refused", "put", "secrets", "epoch-raised",
+    }  # fmt: skip
+    assert {line["status"] for line in platform.log() if line["method"] == "PUT"} <= {None, 405, 409, 503}
+    assert platform.call("GET", "/facts", epoch=1).status == 200
+
+
+# Each spoils the answers of the proxy in one way; the rule that must notice stands beside it.
+def no_date(method, path, headers, ask):
+    status, answered, body = ask()
+    return status, {name: value for name, value in answered.items() if name.lower() != "date"}, body
+
+
+def stale_date(method, path, headers, ask):
+    status, answered, body = ask()
+    return status, {**answered, "date": "Mon, 23 Nov 2026 10:00:00 GMT"}, body
+
+
+def any_token(method, path, headers, ask):
+    status, answered, body = ask()
+    return (403, answered, body) if status == 401 else (status, answered, body)
+
+
+def problems_as_html(method, path, headers, ask):
+    status, answered, body = ask()
+    return (status, {**answered, "content-type": "text/html"}, body) if status >= 400 else (status, answered, body)
+
+
+def lenient_headers(method, path, headers, ask):
+    return ask(headers={"Lifetime-Contact": "1", "Lifetime-Epoch": "1", **headers})
+
+
+def late_is_fine(method, path, headers, ask):
+    return ask(headers={**headers, "Lifetime-Deadline": "2099-01-01T00:00:00.000000Z"})
+
+
+def forgets_epochs(method, path, headers, ask):
+    status, answered, body = ask()
+    if b"epoch-passed" in body:
+        return ask(headers={**headers, "Lifetime-Epoch": "2"})
+    return status, answered, body
+
+
+def forgets_contacts(method, path, headers, ask):
+    status, answered, body = ask()
+    return ask(headers={**headers, "Lifetime-Contact": "3"}) if b"contact-ended" in body else (status, answered, body)
+
+
+def pretty(method, path, headers, ask):
+    status, answered, body = ask()
+    if status == 200 and body:
+        body = json.dumps(json.loads(body), indent=1).encode()
+    return status, answered, body
+
+
+def never_unchanged(method, path, headers, ask):
+    return ask(headers={name: value for name, value in headers.items() if name != "If-None-Match"})
+
+
+def no_etag(method, path, headers, ask):
+    status, answered, body = ask()
+    return status, {name: value for name, value in answered.items() if name.lower() != "etag"}, body
+
+
+def changed(path_of, change):
+    def spoil(method, path, headers, ask):
+        status, answered, body = ask()
+        if method == "GET" and path.split("?")[0].endswith(path_of) and status == 200:
+            value = json.loads(body)
+            change(value)
+            body = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return status, answered, body
+
+    spoil.__name__ = f"changed {path_of}"
+    return spoil
+
+
+def endless_feed(value):
+    value["more"] = True
+
+
+def without_last(value):
+    if len(value["applications"]) == 8:
+        value["applications"].pop()
+
+
+def same_twice(value):
+    if value["applications"]:
+        value["applications"].append(value["applications"][0])
+
+
+def any_cursor(method, path, headers, ask):
+    return ask(path=path.replace("no-such-cursor", "0"))
+
+
+def any_path(method, path, headers, ask):
+    return ask(path=path.replace("no-such-path", "facts"))
+
+
+def swallows_puts(method, path, headers, ask):
+    if method != "PUT":
+        return ask()
+    status, answered, body = ask(path="/environment/v1/nothing")
+    return (200, answered, b'{"digest":"sha256:0"}') if status == 404 else (status, answered, body)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [
+        (no_date, "date"),
+        (stale_date, "date"),
+        (any_token, "token"),
+        (problems_as_html, "token"),
+        (lenient_headers, "headers"),
+        (late_is_fine, "deadline-passed"),
+        (forgets_epochs, "epoch-passed"),
+        (forgets_epochs, "epoch-raised"),
+        (forgets_contacts, "contact-ended"),
+        (forgets_contacts, "order"),
+        (pretty, "canonical"),
+        (never_unchanged, "etag"),
+        (no_etag, "etag"),
+        (changed("/digests", lambda value: value.update(facts="sha256:0")), "digests"),
+        (changed("/facts", lambda value: value.update(name="Other")), "settings-name"),
+        (changed("/facts", lambda value: value.update(purpose="Fun")), "shape"),
+        (changed("/settings", lambda value: value.pop("two_stage_deployments")), "shape"),
+        (changed("/authentication", lambda value: value["configuration"].update(client_secret="x")), "secrets"),
+        (changed("/applications", endless_feed), "feed"),
+        (changed("/applications", without_last), "feed"),
+        (changed("/applications", same_twice), "shape"),
+        (any_cursor, "feed-errors"),
+        (any_path, "paths"),
+        (swallows_puts, "put"),
+        (swallows_puts, "put-refused"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_broken_rule_is_found(platform, monkeypatch, spoil, rule):
+    only(monkeypatch, "answers", rule)
+    with sabotaged(platform, spoil) as address:
+        results = check(address, platform.token)
+
+    assert failed(results) == {rule}
+    assert results[rule].came
+
+
+def only(monkeypatch, *names: str) -> None:
+    chosen = [entry for entry in rules.CHECKS if entry[0] in names]
+    monkeypatch.setattr(rules, "CHECKS", chosen)
+    monkeypatch.setattr(rules, "GRACE_SECONDS", 0.3)
+
+
+def test_a_proxy_that_waits_for_whole_bodies_is_found(platform, monkeypatch):
+    monkeypatch.setattr(rules, "GRACE_SECONDS", 0.3)
+    with sabotaged(platform, lambda method, path, headers, ask: ask()) as address:
+        results = check(address, platform.token)
+
+    assert failed(results) == {"deadline-reached", "contact-cut", "epoch-raised"}
+
+
+@pytest.mark.parametrize("failure", ["html", "garbage", "deep", "wrong_types", "half", "redirect", "status:500"])
+def test_a_misbehaving_server_is_not_conformant(platform, monkeypatch, failure):
+    only(monkeypatch, "answers", "shape", "settings-name")
+    platform.behave(fail=failure, paths=["/facts"])
+
+    assert failed(check(platform.address, platform.token)) == {"shape", "settings-name"}
+
+
+def command(platform, *arguments: str) -> tuple[int, str]:
+    out = StringIO()
+    try:
+        token = str(platform.data / "token")
+        call_command("check_environment", platform.address, "--token-file", token, *arguments, stdout=out)
+    except SystemExit as end:
+        return int(end.code or 0), out.getvalue()
+    except CommandError as error:
+        return error.returncode, str(error)
+    return 0, out.getvalue()
+
+
+def test_the_command_says_what_it_found(platform):
+    code, output = command(platform)
+    assert (code, "20 passed, 0 failed, 4 skipped" in output) == (0, True)
+
+    platform.behave(fail="status:500", paths=["/security"])
+    code, output = command(platform, "--json")
+    results = {result["name"]: result for result in json.loads(output)}
+    assert code == 1
+    assert results["shape"]["outcome"] == "failed"
+    assert "GET /security: 500" in results["shape"]["came"]
+
+    assert command(platform, "--epoch=-1")[0] == 2
+    platform.stop()
+    code, output = command(platform)
+    assert (code, "Connection refused" in output) == (1, True)
+
+
+@pytest.mark.parametrize("address", ["", "dev", "ftp://dev", "http://", "http://user:secret@dev", "http://dev/?x=1"])
+def test_an_address_that_is_none_is_bad_usage(tmp_path, address):
+    (tmp_path / "token").write_text("token")
+    with pytest.raises(CommandError) as refusal:
+        call_command("check_environment", address, "--token-file", tmp_path / "token")
+    assert refusal.value.returncode == 2
+
+
+def test_a_missing_token_is_bad_usage(tmp_path, monkeypatch):
+    monkeypatch.delenv("ENVIRONMENT_TOKEN", raising=False)
+    for arguments in ([], ["--token-file", str(tmp_path / "none")]):
+        with pytest.raises(CommandError) as refusal:
+            call_command("check_environment", "http://127.0.0.1:9", *arguments)
+        assert refusal.value.returncode == 2

@@ -1,0 +1,272 @@
+"""Reference platforms for tests: real server processes on loopback, driven by the standard library alone.
+
+`Platform.start(directory)` starts one; the fixture `platform` gives a fresh one to a test. Several run side by side:
+each picks a free port.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30
+STOP_SECONDS = 10
+
+
+class Refused(AssertionError):
+    """The platform refused what a test asked of its own paths."""
+
+
+class Platform:
+    """One server process. `address` is its (first) environment, `addresses` all of them with `count`."""
+
+    def __init__(self, data: Path, *, port: int = 0, options: tuple[str, ...] = (), name: str = "Development") -> None:
+        self.data = data
+        self.name = name
+        self._wanted_port = port
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        self.count = 0
+
+    @classmethod
+    def start(
+        cls,
+        data: Path,
+        *,
+        name: str = "Development",
+        purpose: str = "Development",
+        count: int | None = None,
+        applications: int | None = None,
+        modules: int | None = None,
+        port: int = 0,
+        switches: bool = True,
+    ) -> Self:
+        """Start a platform on a data directory, new or known, and wait until it listens."""
+        options = ["--purpose", purpose]
+        for option, value in (("--count", count), ("--applications", applications), ("--modules", modules)):
+            if value is not None:
+                options += [option, str(value)]
+        if switches:
+            options.append("--switches")
+        platform = cls(data, port=port, options=tuple(options), name=name)
+        platform.count = count or 0
+        platform._run()
+        return platform
+
+    def _run(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        port_file = self.data / "port"
+        port_file.unlink(missing_ok=True)
+        with (self.data / "output.txt").open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "environments.platform", "--name", self.name),
+                    *("--port", str(self._wanted_port), "--data", str(self.data), "--port-file", str(port_file)),
+                    *self._options,
+                ],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until = time.monotonic() + START_SECONDS
+        while not port_file.exists():
+            if self._process.poll() is not None:
+                raise RuntimeError(f"The platform did not start: {self.output()}")
+            if time.monotonic() > until:
+                self.stop()
+                raise RuntimeError(f"The platform did not listen within {START_SECONDS} s: {self.output()}")
+            time.sleep(0.01)
+        self.port = int(port_file.read_text())
+        self.token = (self.data / "token").read_text().strip()
+
+    # The process
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def output(self) -> str:
+        return (self.data / "output.txt").read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End the process by its id; answer its exit code."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)  # a stopped one could not end
+            self._process.send_signal(number)
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._process = None
+        return code
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self, *, number: int = signal.SIGTERM) -> None:
+        """Stop and start on the same data and port."""
+        self.stop(number)
+        self._wanted_port = self.port
+        self._run()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # Where it is
+    @property
+    def root(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def addresses(self) -> list[str]:
+        if not self.count:
+            return [self.root]
+        return [f"{self.root}/env-{number:04d}" for number in range(1, self.count + 1)]
+
+    @property
+    def address(self) -> str:
+        return self.addresses[0]
+
+    # Its own paths. With `count` and no address given they mean all environments (publish, remove: the first one).
+    def behave(self, *, address: str | None = None, **switch: Any) -> None:
+        """Set the test switch: delay_seconds, paths, fail, times, clock_offset_seconds; nothing given sets it back."""
+        self._own("PUT", "/platform/behaviour", switch, address=address or self.root)
+
+    def publish(self, *, address: str | None = None, **application: Any) -> dict[str, Any]:
+        """Create or change an application as a developer does; answer it."""
+        return self._own("POST", "/platform/publish", application, address=address or self.address)
+
+    def remove(self, key: str, *, address: str | None = None) -> None:
+        self._own("DELETE", f"/platform/applications/{key}", address=address or self.address)
+
+    def log(self, since: int = 0, *, address: str | None = None) -> list[dict[str, Any]]:
+        """Lines of the access log after a line number, oldest first."""
+        lines: list[dict[str, Any]] = []
+        while True:
+            page = self._own("GET", f"/platform/access-log?since={since}", address=address or self.root)
+            lines += page["lines"]
+            if not page["more"]:
+                return lines
+            since = lines[-1]["line"]
+
+    def serving(self, *, address: str | None = None) -> list[dict[str, Any]]:
+        """Requests that are being served now."""
+        return list(
+            self._own("GET", f"/platform/access-log?since={10**17}", address=address or self.root)["serving"],
+        )
+
+    def wait_until_serving(self, count: int, *, seconds: float = 10, address: str | None = None) -> None:
+        until = time.monotonic() + seconds
+        while (found := len(self.serving(address=address))) != count:
+            if time.monotonic() > until:
+                raise AssertionError(f"{found} requests are being served, not {count}")
+            time.sleep(0.01)
+
+    def _own(self, method: str, path: str, body: Any = None, *, address: str) -> Any:
+        status, _, answer = self.request(
+            method, address.removeprefix(self.root) + path, body, {"Authorization": f"Bearer {self.token}"}
+        )
+        if status >= 400:
+            raise Refused(f"{method} {path}: {status} {answer.decode(errors='replace')}")
+        return json.loads(answer) if answer else None
+
+    # The Environment API, for tests of the platform itself
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        contact: int = 1,
+        epoch: int = 1,
+        seconds: float = 30,
+        address: str | None = None,
+        headers: dict[str, str | None] | None = None,
+    ) -> "Reply":
+        """One request of the API with all its headers; `headers` changes them, None leaves one out."""
+        sent = {**self.headers(contact=contact, epoch=epoch, seconds=seconds), **(headers or {})}
+        base = (address or self.address).removeprefix(self.root)
+        status, got, answer = self.request(
+            method,
+            f"{base}/environment/v1{path}",
+            body,
+            {name: value for name, value in sent.items() if value is not None},
+        )
+        return Reply(status, got, answer)
+
+    def headers(self, *, contact: int = 1, epoch: int = 1, seconds: float = 30) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self.token}",
+            "Lifetime-Contact": str(contact),
+            "Lifetime-Epoch": str(epoch),
+            "Lifetime-Deadline": instant(seconds),
+        }
+
+    def request(
+        self, method: str, path: str, body: Any, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            if body is not None and not isinstance(body, bytes):
+                body = json.dumps(body).encode()
+            if body is not None:
+                headers = {"Content-Type": "application/json", **headers}
+            connection.request(method, path, body=body, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+
+class Reply:
+    """An answer of the Environment API."""
+
+    def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> str:
+        """The code of a problem answer, or "" for any other."""
+        if self.headers.get_content_type() != "application/problem+json":
+            return ""
+        return str(self.json["type"]).removeprefix("urn:lifetime:problem:")
+
+
+def instant(seconds: float = 0) -> str:
+    """Now, or so many seconds from now, as the API writes instants."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    """A fresh environment "Development" with the test switch allowed, ended after the test."""
+    with Platform.start(tmp_path / "platform") as started:
+        yield started
