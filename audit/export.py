@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from django.db import models
 
 from audit.log import canonical, to_json
-from audit.models import AuditEvent, AuditEventQuerySet, instant
+from audit.models import AuditEvent, AuditEventQuerySet, Kind, instant
 
 CHUNK = 1_000
 WIDEST = 64 * CHUNK
@@ -21,7 +21,7 @@ COLUMNS: dict[str, Callable[[AuditEvent], object]] = {
     "Address": lambda event: event.actor_address,
     "Message": lambda event: event.message,
     "Reason": lambda event: event.reason,
-    "Kind": lambda event: event.get_kind_display(),
+    "Kind": lambda event: Kind(event.kind).label,
     "Outcome": lambda event: "Succeeded" if event.succeeded else "Failed",
     "Changes to": lambda event: event.object_type,
     "Object": lambda event: event.object_name,
@@ -73,7 +73,8 @@ def _csv(events: Iterable[AuditEvent]) -> Iterator[str]:
     buffer.write("\ufeff")  # spreadsheets take the file for UTF-8 only with this mark
     writer.writerow(COLUMNS)
     for number, event in enumerate(events, start=1):
-        writer.writerow([harmless(str(value(event))) for value in COLUMNS.values()])
+        cells = [value(event) for value in COLUMNS.values()]
+        writer.writerow([harmless(cell) if isinstance(cell, str) else cell for cell in cells])
         if number % CHUNK == 0:
             yield _drain(buffer)
     yield _drain(buffer)

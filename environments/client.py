@@ -96,7 +96,7 @@ class Client:
         self.lease_ends = self.opened.asked_at + self.opened.lease
         self.clock_offset = self.opened.clock_offset
         self._measured: float | None = None
-        self._token = unseal(self.opened.sealed_token)
+        self._token = ""
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -152,16 +152,16 @@ class Client:
             raise Unreachable("The contact's lease is over; nothing was sent.")
         if not path.startswith("/contacts/"):
             self.step = f"{method} {path.partition('?')[0]}"
-        self.calls += 1
-        call, began = self.calls, time.monotonic()
-        self.unanswered[call] = began + allowed
+        call, began = self.calls + 1, time.monotonic()
         sent_headers = {
             **headers,
-            "Authorization": f"Bearer {self._token}",
+            "Authorization": f"Bearer {self._open_token()}",
             "Lifetime-Contact": str(self.opened.id),
             "Lifetime-Epoch": str(self.opened.epoch),
             "Lifetime-Deadline": self._deadline(began + allowed),
         }
+        self.calls = call
+        self.unanswered[call] = began + allowed
         if body is not None:
             sent_headers["Content-Type"] = "application/json"
             self.sent += len(body)
@@ -230,6 +230,13 @@ class Client:
             detail = str(problem.get("detail") or problem.get("title") or "")[:200]
             text = f"{self._who()} answered {status} at {self.step}{': ' + detail if detail else ''}."
         return Rejected(text, status=status, code=code)
+
+    def _open_token(self) -> str:
+        try:
+            self._token = self._token or unseal(self.opened.sealed_token)
+        except ValueError as error:
+            raise Rejected(f"The token of {self._who()} cannot be read: {error} Enter it again.") from None
+        return self._token
 
     def _session(self) -> aiohttp.ClientSession:
         if self._http is None:

@@ -20,7 +20,7 @@ class ReasonField(forms.CharField):
         self.widget.attrs.update({"autocomplete": "off", "autofocus": True})
 
     def clean(self, value: Any) -> str:
-        return maintenance.clean_reason(self.to_python(value))
+        return maintenance.clean_reason(self.to_python(value) or "")
 
 
 class ExpectedEndField(forms.DateTimeField):
@@ -159,7 +159,8 @@ class EditEnvironmentForm(_EnvironmentForm):
 class RegisterForm(_EnvironmentForm):
     name = NameField(label="Environment name")
     address = AddressField(
-        label="Environment address", help_text="Where its Environment API answers, for example https://test.example.com."
+        label="Environment address",
+        help_text="Where its Environment API answers, for example https://test.example.com.",
     )
     token = TokenField(label="Token", help_text="Given by the environment. It is kept encrypted and never shown again.")
     lifetime_address = AddressField(

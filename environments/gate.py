@@ -114,10 +114,10 @@ class Session:
         opened = await self._ledger.open(wanted)
         task = cast("asyncio.Task[object]", asyncio.current_task())
         live = self._live[opened.id] = _Live(Client(opened, self._ssl_context), task)
-        if hang_ups != self._heard_of(environment_id):
-            await self.renew()  # a hang-up came between the admission and here: the ledger knows whom it meant
         try:
             async with self._ending(live):
+                if hang_ups != self._heard_of(environment_id):
+                    await self.renew()  # a hang-up came between the admission and here: the ledger knows whom it meant
                 yield live.client
         except asyncio.CancelledError:
             if not live.is_called_off or task.uncancel() > 0:
@@ -212,6 +212,11 @@ class Session:
                 live.call_off()
 
     async def aclose(self) -> None:
+        """Call off what is left, wait until it has ended, then let go of the database."""
+        while self._live:
+            for live in list(self._live.values()):
+                live.call_off()
+            await asyncio.sleep(0.01)
         await self._settlements.aclose()
         await self._ledger.aclose()
 

@@ -7,6 +7,7 @@ returns at once: the flag never waits for the work that it stops (see `environme
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.exceptions import ValidationError
@@ -185,7 +186,7 @@ def _open_windows(
         )
         for environment in environments
     }
-    parameters = {
+    parameters: dict[str, Any] = {
         "environments": list(windows),
         "epochs": [window.epoch for window in windows.values()],
         "keys": [window.key for window in windows.values()],

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Count, FilteredRelation, Q, TextChoices
+from django.urls import reverse
 from django.utils import timezone
 
 from environments.models import (
@@ -81,10 +82,10 @@ class Row(NamedTuple):
 class Tile(NamedTuple):
     """An environment where there is room for little."""
 
-    key: str
+    css: str
+    url: str
     name: str
     about: str
-    css: str
     word: str
 
 
@@ -120,11 +121,11 @@ def count(found: Iterable[Row]) -> dict[State, int]:
 
 
 def tiles(found: Iterable[Row]) -> list[Tile]:
-    now = timezone.now()
-    return [_tile(row, now) for row in found]
+    now, folder = timezone.now(), reverse("environments:list")
+    return [_tile(row, now, folder) for row in found]
 
 
-def _tile(row: Row, now: datetime) -> Tile:
+def _tile(row: Row, now: datetime, folder: str) -> Tile:
     state = row.state
     word = str(state.label)
     if state == State.MAINTENANCE:
@@ -136,7 +137,7 @@ def _tile(row: Row, now: datetime) -> Tile:
         about += " · cloud"
     if row.version:
         about += f" · {row.version}"
-    return Tile(str(row.key), row.name, about, state.value, word)
+    return Tile(state.value, f"{folder}{row.key}/", row.name, about, word)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,9 @@ def changes(told: Mapping[str, Any]) -> Changes:
         found.append(
             Change(what=what[:1].upper() + what[1:], before=str(fact["before"] or "unknown"), after=str(fact["after"]))
         )
-    found += [Change(what=f"Technical Preview feature {key} is available") for key in told.get("technical_previews", [])]
+    found += [
+        Change(what=f"Technical Preview feature {key} is available") for key in told.get("technical_previews", [])
+    ]
     delivered = [_part(one["part"]) for one in told.get("delivered") or []]
     return Changes(found=found, delivered=delivered)
 

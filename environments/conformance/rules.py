@@ -130,6 +130,18 @@ def epoch_passed(subject: Subject) -> None:
     subject.ask("GET", "/facts").expect(200)
 
 
+@rule("farewell", "ending a contact is heard whatever its epoch, and does not lower it")
+def farewell(subject: Subject) -> None:
+    if subject.epoch == 0:
+        raise Skipped("there is no epoch below 0: give a higher one with --epoch")
+    contact = str(subject.contact())
+    lower: dict[str, str | None] = {"Lifetime-Epoch": str(subject.epoch - 1), "Lifetime-Contact": contact}
+    subject.ask("DELETE", f"/contacts/{contact}", headers=lower).expect(204)
+    subject.ask("GET", "/facts", headers={"Lifetime-Contact": contact}).expect_problem(409, "contact-ended")
+    subject.contact()
+    subject.ask("GET", "/facts", headers={"Lifetime-Epoch": str(subject.epoch - 1)}).expect_problem(409, "epoch-passed")
+
+
 @rule("epoch-token", "a request without the right token does not raise the epoch")
 def epoch_token(subject: Subject) -> None:
     raised: dict[str, str | None] = {"Lifetime-Epoch": str(subject.epoch + 1), "Authorization": "Bearer wrong"}

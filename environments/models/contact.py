@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -64,6 +66,10 @@ class Contact(models.Model):
 
     def __str__(self) -> str:
         return f"Contact {self.pk}"
+
+    @property
+    def lasted(self) -> timedelta | None:
+        return self.closed_at - self.opened_at if self.closed_at else None
 
     @property
     def serves(self) -> str:

@@ -1,4 +1,5 @@
 import uuid
+from datetime import timedelta
 
 from django.db import models
 from django.db.models import Q
@@ -71,6 +72,10 @@ class SyncRun(models.Model):
 
     def __str__(self) -> str:
         return f"Synchronization {self.pk}"
+
+    @property
+    def took(self) -> timedelta | None:
+        return self.ended_at - self.started_at if self.started_at and self.ended_at else None
 
     @property
     def is_active(self) -> bool:

@@ -56,6 +56,7 @@ class Process(uvicorn.Server):
         super().__init__(config)
         self._app = server
         self._announce = announce
+        self._stopping = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -67,6 +68,10 @@ class Process(uvicorn.Server):
     def _stop(self) -> None:
         self.should_exit = True
         self._app.end_all()
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        await self._stopping.wait()  # instead of looking ten times a second
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

@@ -123,9 +123,9 @@ class Call:
         contact, epoch = self.contact or 0, self.epoch or 0
         if contact in environment.ended_contacts and not self.is_farewell:
             raise contact_ended(contact)
-        if epoch != environment.epoch:
-            if epoch < environment.epoch:
-                raise epoch_passed(environment.epoch)
+        if epoch < environment.epoch and not self.is_farewell:  # to stop is always welcome
+            raise epoch_passed(environment.epoch)
+        if epoch > environment.epoch:
             environment.raise_epoch(epoch)
         if self.deadline_at <= self.began_at:
             raise deadline_passed()

@@ -157,7 +157,7 @@ class Environment:
         self.epoch = epoch
         self._store.note_epoch(self.id, epoch)
         problem = epoch_passed(epoch)
-        for call in [call for call in self.calls if (call.epoch or 0) < epoch]:
+        for call in [call for call in self.calls if (call.epoch or 0) < epoch and not call.is_farewell]:
             call.end("ended", problem)
 
     async def epoch_durable(self) -> None:

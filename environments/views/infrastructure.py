@@ -38,11 +38,12 @@ def cards(request: AuthenticatedRequest) -> HttpResponse:
 def _context(request: AuthenticatedRequest) -> dict[str, Any]:
     rows = overview.rows()
     text, state = request.GET.get("name", "").strip(), request.GET.get("state", "")
-    is_filtered = bool(text) or state in State.values
+    state = state if state in State.values else ""
+    is_filtered = bool(text or state)
     shown = [
         (place, row)
         for place, row in enumerate(rows)
-        if text.casefold() in row.name.casefold() and (state not in State.values or row.state == state)
+        if text.casefold() in row.name.casefold() and (not state or row.state == state)
     ]
     is_dense = len(shown) > CARDS_AT_MOST
     may_register = policy.may(request.user, Action.REGISTER_ENVIRONMENT)
@@ -57,7 +58,7 @@ def _context(request: AuthenticatedRequest) -> dict[str, Any]:
         "has_filter": is_filtered or len(rows) >= FILTER_FROM,
         "is_filtered": is_filtered,
         "name": text,
-        "state": state if state in State.values else "",
+        "state": state,
         "query": f"?{query}" if query else "",
         "changed": CHANGED,
         "may_register": may_register,

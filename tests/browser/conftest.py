@@ -103,7 +103,7 @@ def signed_in_page(live_server, page, client):
 
 def log_in(page, live_server, user):
     """Log in by hand."""
-    page.goto(f"{live_server.url}/login/")
+    page.goto(f"{live_server.url}/login/?next=/settings/")
     page.get_by_label("Username").fill(user.username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()

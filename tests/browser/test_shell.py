@@ -115,3 +115,30 @@ def test_pages_that_do_not_exist_say_so(signed_in_page, visit, theme):
     expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
     assert_accessible(page)
     screenshot(page, f"404-{theme}")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_tabs_and_sub_menu_say_where_one_is(signed_in_page, visit, theme):
+    page = signed_in_page(create_user(name="Ada Lovelace", username="ada", theme=theme))
+    visit("/audit/")
+
+    expect(page.get_by_role("link", name="Audit Logs")).to_have_attribute("aria-current", "page")
+    expect(page.get_by_role("navigation", name="Main").locator("[aria-current]")).to_have_count(1)
+    assert_accessible(page)
+    screenshot(page, f"audit-{theme}")
+    page.set_viewport_size(NARROW)
+    assert_no_sideways_scrolling(page)
+    screenshot(page, f"audit-{theme}-320")
+
+
+def test_people_without_rights_see_no_tabs_they_cannot_open(signed_in_page, visit):
+    page = signed_in_page(create_user(manages_infrastructure=False))
+    visit("/")
+
+    expect(page.get_by_role("heading", name="My settings")).to_be_visible()
+    expect(page.get_by_role("link", name="Audit Logs")).to_have_count(0)
+    visit("/audit/")
+    expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
+    expect(page.locator(".problem__message")).to_contain_text("Manage Infrastructure and Users")
+    assert_accessible(page)
+    screenshot(page, "403", whole=False)

@@ -57,7 +57,7 @@ def race(folder, environment_ids):
     ]
     try:
         for talker in talkers:
-            assert talker.wait(300) == 0, talker.output()
+            assert talker.wait(60) == 0, talker.output()
         for toggler in togglers:
             toggler.signal(signal.SIGTERM)
             assert toggler.wait() == 0, toggler.output()

@@ -1,5 +1,6 @@
 """The checks before a request is served, their order, and the fences that outlive a restart."""
 
+import http.client
 import signal
 from email.utils import parsedate_to_datetime
 from time import time
@@ -94,6 +95,14 @@ def test_epochs_and_ended_contacts_outlive_a_restart(platform, number):
     assert platform.call("GET", "/facts", epoch=9, contact=6).status == 200
 
 
+def test_a_contact_of_an_earlier_epoch_may_still_be_ended(platform):
+    platform.call("GET", "/facts", epoch=8)
+
+    assert platform.call("DELETE", "/contacts/5", contact=5, epoch=7).status == 204
+    assert platform.call("GET", "/facts", contact=5, epoch=8).problem == "contact-ended"
+    assert platform.call("GET", "/facts", contact=6, epoch=7).problem == "epoch-passed"
+
+
 def test_a_contact_may_end_only_itself(platform):
     reply = platform.call("DELETE", "/contacts/6", contact=5)
 
@@ -108,13 +117,15 @@ def test_ending_a_contact_twice_is_no_error(platform):
 
 
 def test_a_header_given_twice_is_refused(platform):
-    import socket
+    connection = http.client.HTTPConnection("127.0.0.1", platform.port, timeout=10)
+    connection.putrequest("GET", "/environment/v1/facts")
+    for name, value in [*platform.headers().items(), ("Lifetime-Epoch", "2")]:
+        connection.putheader(name, value)
+    connection.endheaders()
+    body = connection.getresponse().read()
+    connection.close()
 
-    with socket.create_connection(("127.0.0.1", platform.port)) as connection:
-        headers = [*platform.headers().items(), ("Lifetime-Epoch", "2")]
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        connection.sendall(f"GET /environment/v1/facts HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
-        assert b"bad-headers" in connection.recv(4096)
+    assert b"urn:lifetime:problem:bad-headers" in body
 
 
 def test_every_answer_has_the_exact_date(platform):

@@ -76,7 +76,7 @@ def test_each_failure_is_what_its_name_says(platform):
     assert failing("redirect").headers["Location"] == "/environment/v1/redirected"
     with pytest.raises(RecursionError):
         json.loads(failing("deep").body)
-    with pytest.raises(ValueError, match="utf-8"):
+    with pytest.raises(ValueError):  # noqa: PT011 - which one depends on the guessed encoding
         json.loads(failing("garbage").body)
     assert failing("wrong_types").json["applications"] == {"not": "a list"}
     assert failing("wrong_types", "/digests").json["facts"] == 12345
