@@ -1,14 +1,9 @@
-"""The pages of refusals."""
+"""The page of what somebody may not do; `lifetime.refusals` answers what is only not possible now."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from lifetime import policy
-
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Who may, and what to do; 409 when it is only maintenance mode that forbids it for now."""
-    in_maintenance = isinstance(exception, policy.InMaintenance)
-    status = 409 if in_maintenance else 403
-    context = {"message": str(exception), "in_maintenance": in_maintenance}
-    return render(request, f"{status}.html", context, status=status)
+    """Say who may, and what to do."""
+    return render(request, "403.html", {"message": str(exception)}, status=403)

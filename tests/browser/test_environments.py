@@ -1,13 +1,15 @@
 """The pages about environments in a browser: both themes, narrow and wide, by keyboard alone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from environments import maintenance, registry, sync
+from environments import maintenance, sync
 from environments.models import Contact, Environment, SyncState
 from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
 from tests.factories import actor, create_environment, create_user
@@ -29,7 +31,7 @@ def environments(server):
     """One of each kind: in sync, in force, draining, unreachable, in the cloud."""
     development = create_environment(platform=server, name="Development", sync_interval=3600)
     run = sync.request(development, by=actor())
-    sync.run([run.pk])
+    work(sync.run, [run.pk])
     acceptance = create_environment(name="Acceptance", purpose="Test", version="11.28.1.4402", number_of_front_ends=2)
     maintenance.enable(
         acceptance,
@@ -48,6 +50,19 @@ def environments(server):
     )
     create_environment(name="Cloud", purpose="Production", hosting="cloud")
     return {one.name: one for one in Environment.objects.select_related("maintenance_window")}
+
+
+def work(task, *arguments):
+    """Do what a worker does, in a thread of its own: Playwright keeps a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_work, task, arguments).result()
+
+
+def _work(task, arguments):
+    try:
+        task(*arguments)
+    finally:
+        connections.close_all()
 
 
 def hold_contact(environment, *, seconds=30):
