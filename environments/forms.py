@@ -69,7 +69,14 @@ class NameField(forms.CharField):
         return registry.clean_name(super().clean(value))
 
 
-class EnableMaintenanceForm(forms.Form):
+class DialogForm(forms.Form):
+    """A form in the dialog, over a page that has forms of its own: its ids are others."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, auto_id="dialog-%s", **options)
+
+
+class EnableMaintenanceForm(DialogForm):
     reason = ReasonField(
         label="Reason", help_text="One line of at most 500 characters, shown to everybody concerned and audited."
     )
@@ -79,12 +86,12 @@ class EnableMaintenanceForm(forms.Form):
     epoch = forms.IntegerField(min_value=0, max_value=2**63 - 1, required=False, widget=forms.HiddenInput)
 
 
-class DisableMaintenanceForm(forms.Form):
+class DisableMaintenanceForm(DialogForm):
     reason = ReasonField(label="Reason", help_text="One line of at most 500 characters; it goes into the audit log.")
     window = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
 
-class UnregisterForm(forms.Form):
+class UnregisterForm(DialogForm):
     """Typing the name is what confirms it."""
 
     name = forms.CharField(label="Name of the environment", required=False)

@@ -72,7 +72,7 @@ INSTALLED_APPS = [
     "environments",
     "deployments",
     "audit",
-    "django.contrib.admin",
+    "lifetime.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -23,10 +23,13 @@ TARGET_MS = 50
 def main(entries: int) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lifetime.settings")
     django.setup()
+    from django.conf import settings
     from django.db import connection
     from django.test.utils import setup_test_environment, teardown_test_environment
 
     setup_test_environment(debug=False)
+    static_files = "django.contrib.staticfiles.storage.StaticFilesStorage"  # nobody ran collectstatic
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": static_files}}
     name = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_audit"
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)

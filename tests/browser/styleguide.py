@@ -11,6 +11,7 @@ from django.template import engines
 from django.urls import path
 from django.utils import timezone
 
+from lifetime import policy
 from lifetime.urls import handler403
 from lifetime.urls import urlpatterns as console_urls
 
@@ -87,10 +88,15 @@ def refuses(request):
     raise PermissionDenied("Only Ada may do this.")
 
 
+def conflicts(request):
+    raise policy.InMaintenance("Ada enabled maintenance mode at 14:05.")
+
+
 urlpatterns = [
     *console_urls,
     path("styleguide/", page),
     path("styleguide/dialog/", dialog),
     path("styleguide/polled/", polled),
     path("styleguide/refuses/", refuses),
+    path("styleguide/conflicts/", conflicts),
 ]

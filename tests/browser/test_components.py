@@ -133,3 +133,14 @@ def test_a_refusal_to_htmx_is_said_in_its_own_words(page_of):
     assert_accessible(page)
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Only Ada may do this.")).to_be_hidden()
+
+
+def test_what_is_not_possible_now_is_said_in_the_dialog(page_of):
+    page = page_of()
+    page.get_by_role("button", name="Conflicts").click()
+
+    dialog = page.get_by_role("dialog", name="Not while it is in maintenance mode")
+    expect(dialog.get_by_text("Ada enabled maintenance mode at 14:05.")).to_be_visible()
+    assert_accessible(page)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()

@@ -2,9 +2,8 @@
 
 import pytest
 
-from audit.models import AuditEvent
-from environments import maintenance, sync
-from environments.models import ApplicationStatus, Contact, ModuleStatus, SyncRun, SyncState
+from environments import sync
+from environments.models import ApplicationStatus, Contact, ModuleStatus
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)

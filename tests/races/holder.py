@@ -28,11 +28,10 @@ async def hold(environment_id: int, lease: float, flag: Path) -> None:
         return send(session, method, url, **options)
 
     aiohttp.ClientSession.request = stop_before_sending
-    async with gate.session(lease=lease) as session:
-        async with session.contact(environment_id, Purpose.SYNC) as client:
-            while True:
-                await client.get("/facts")
-                await asyncio.sleep(0.02)
+    async with gate.session(lease=lease) as session, session.contact(environment_id, Purpose.SYNC) as client:
+        while True:
+            await client.get("/facts")
+            await asyncio.sleep(0.02)
 
 
 if __name__ == "__main__":
