@@ -238,10 +238,12 @@ class EnvironmentAdmin(ReadOnlyAdmin[Environment]):
         form: EnableForm | DisableForm = form_class(request.POST if request.method == "POST" else None)
         environments = _named(request, form)
         if not environments:
-            self.message_user(request, "Select at least one registered environment.", messages.ERROR)
+            self.message_user(request, "Select at least one environment.", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:environments_environment_changelist"))
         if form.is_valid():
             try:
+                if missing := len(form.cleaned_data["seen"]) - len(environments):
+                    raise maintenance.NotRegistered(f"{missing} of them are gone. Select the environments again.")
                 form.toggle(environments, by=user, address=client_address(request))
                 names = ", ".join(environment.name for environment in environments)
                 self.message_user(request, f"Maintenance mode is {direction}d: {names}.", messages.SUCCESS)
@@ -271,7 +273,7 @@ def _rows_of(model: str, environment: Environment) -> SafeString:
 
 
 def _named(request: HttpRequest, form: forms.Form) -> list[Environment]:
-    """The registered environments that the page is about: of the query, or when it is sent, of what was shown."""
+    """The environments that the page is about: of the query, or when it is sent, of what was shown."""
     if form.is_bound:
         text = ",".join(part.partition(":")[0] for part in request.POST.get("seen", "").split(","))
     else:
@@ -281,7 +283,7 @@ def _named(request: HttpRequest, form: forms.Form) -> list[Environment]:
 
 
 def _by_id(ids: Sequence[int]) -> list[Environment]:
-    rows = Environment.objects.registered().select_related("maintenance_window").defer("sealed_token", "security")
+    rows = Environment.objects.select_related("maintenance_window").defer("sealed_token", "security")
     return list(rows.filter(pk__in=ids).in_order())
 
 
@@ -373,10 +375,7 @@ class SyncStateAdmin(RowsOfEnvironments):
     list_display = ["environment", "due_at", "synchronized_at", "failures", "message", "unreachable_since"]
     list_filter = [OfOneEnvironment]
     search_fields = ["environment__name"]
-    ordering = ["environment"]
-
-    def get_ordering(self, request: HttpRequest) -> list[str]:
-        return ["environment_id"]
+    ordering = ["pk"]
 
 
 @admin.register(TechnicalPreview)

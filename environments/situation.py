@@ -168,5 +168,15 @@ def _part(name: str) -> str:
     return label[:1].upper() + label[1:]
 
 
+def clock(lower_bound: float | None) -> str:
+    """How an environment's clock differs from the database's, as far as whole seconds can tell; "" when unknown."""
+    if lower_bound is None:
+        return ""
+    middle = lower_bound + 0.5  # a Date header has whole seconds: the difference is within a second of the bound
+    if abs(middle) <= 1:
+        return "agrees with the console’s to about a second"
+    return f"about {abs(middle):,.0f} s {'ahead of' if middle > 0 else 'behind'} the console’s"
+
+
 def operation_label(value: str) -> str:
     return str(Operation(value).label) if value in Operation.values else value

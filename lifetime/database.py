@@ -289,7 +289,7 @@ def _initialize(here: Place, programs: Path, identity: dict[str, Any], owner: tu
 
 
 def _accepts(here: Place, programs: Path) -> bool:
-    probe: list[str | Path] = [programs / "pg_isready", "-q", "-h", here.sockets, "-p", PORT]
+    probe = [str(programs / "pg_isready"), "-q", "-h", str(here.sockets), "-p", PORT, "-U", USER, "-d", "postgres"]
     return is_listening(str(here.sockets)) and subprocess.run(probe, check=False, env=_environment()).returncode == 0
 
 

@@ -1,7 +1,10 @@
 """Plain functions that make what a test needs; every argument has a default."""
 
+from importlib import import_module
 from itertools import count
 
+from django.apps import apps
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from audit.log import Actor
@@ -46,3 +49,13 @@ def create_environment(*, platform=None, name="", address="", token="", registra
 
 def actor(name="Ada Lovelace"):
     return Actor(name=name, username=name.split()[0].lower())
+
+
+def create_support_staff(**extra):
+    """A person of the group that the migration makes; it is made again where a test has emptied the database."""
+    if not Group.objects.filter(name="Support staff").exists():
+        migration = import_module("environments.migrations.0004_support_staff")
+        migration.create(apps, None)
+    user = create_user(**{"manages_infrastructure": False, "is_staff": True, **extra})
+    user.groups.add(Group.objects.get(name="Support staff"))
+    return user

@@ -15,7 +15,7 @@ from environments import maintenance, registry
 from environments.forms import EditEnvironmentForm, UnregisterForm
 from environments.models import Environment, WindowStatus
 from environments.operations import Activity, Operation
-from environments.situation import situation
+from environments.situation import clock, situation
 from environments.views.answers import CHANGED, leave
 from lifetime import policy
 from lifetime.policy import Action, Decision
@@ -78,6 +78,7 @@ def _page(
         "activities": Activity,
         "history": audit_paging.history(environment.audit_object),
         "applications": environment.applications.count(),
+        "clock": clock(environment.sync_state.clock_offset),
     }
     return render(request, "environments/edit.html", context, status=status)
 

@@ -45,7 +45,18 @@ def test_nothing_but_the_gate_imports_the_client(tmp_path):
     offender.write_text("from environments.client import Client\n\nprint(Client)\n")
 
     found = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--config", "pyproject.toml", "--select", "TID251", "--no-cache", offender],
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--config",
+            "pyproject.toml",
+            "--select",
+            "TID251",
+            "--no-cache",
+            offender,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -178,7 +189,9 @@ async def test_a_lost_notification_is_made_up_for_by_the_renewal(platform, monke
 async def test_a_bystander_is_not_cut(platform):
     platform.behave(delay_seconds=1)
     environment = await sync_to_async(create_environment)(platform=platform)
-    bystander = await sync_to_async(create_environment)(platform=platform, address=platform.address.replace("127.0.0.1", "localhost"))
+    bystander = await sync_to_async(create_environment)(
+        platform=platform, address=platform.address.replace("127.0.0.1", "localhost")
+    )
     async with gate.session() as session:
         call = await in_background(slow_call(session, bystander))
         await sync_to_async(platform.wait_until_serving)(1)
