@@ -21,9 +21,12 @@ def abort_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> lis
     Runs in the caller's transaction, which holds the environments' rows. Returns each plan with its audit entry, for
     the caller to record with its own. Plans between other environments are never touched.
     """
-    plans = DeploymentPlan.objects.in_progress().between(list(windows)).select_for_update(of=("self",))
+    plans = DeploymentPlan.objects.in_progress().between(list(windows)).select_for_update().order_by("pk")
+    ids = list(plans.values_list("pk", flat=True))
+    if not ids:
+        return []
     aborted = []
-    for plan in plans.select_related("source", "target").order_by("pk"):
+    for plan in DeploymentPlan.objects.filter(pk__in=ids).select_related("source", "target").order_by("pk"):
         environment = plan.target if plan.target_id in windows else plan.source
         window = plan.window = windows[environment.pk]
         plan.status = PlanStatus.ABORTED
@@ -38,8 +41,7 @@ def abort_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> lis
             cause=window.audit_key,
         )
         aborted.append((plan, entry))
-    if aborted:
-        _store([plan for plan, _ in aborted])
+    _store([plan for plan, _ in aborted])
     return aborted
 
 

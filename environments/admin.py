@@ -54,7 +54,11 @@ class SeenField(forms.CharField):
 class ToggleForm(forms.Form):
     """The intermediate page. Its rules are in `environments.maintenance`."""
 
-    reason = ReasonField(label="Reason", help_text="One line of at most 500 characters; it goes into the audit log.")
+    reason = ReasonField(
+        label="Reason",
+        help_text="One line of at most 500 characters; it goes into the audit log.",
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
     seen = SeenField()
 
     def toggle(self, environments: Sequence[Environment], *, by: User, address: str) -> None:

@@ -4,6 +4,7 @@ An idle environment costs one conditional request. A part that changed is pulled
 in a transaction of its own, after a look whether the run has been aborted meanwhile.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from environments.models import Environment, SyncRun, SyncStatus, TechnicalPrevi
 from environments.operations import Activity
 
 PAGE = 500  # applications asked for at once
+PROGRESS_SECONDS = 0.3
 PULLED = ("facts", "applications", "technical_previews_available")
 FACTS = ("version", "application_server", "application_server_type", "database_provider", "number_of_front_ends")
 LABELS = {
@@ -64,8 +66,23 @@ class Report:
     is_idle: bool = False
 
 
+class Progress:
+    """Says on the run's row what is being done; not more often than a person could read."""
+
+    def __init__(self, run_id: int) -> None:
+        self._running = SyncRun.objects.filter(pk=run_id, status=SyncStatus.RUNNING)
+        self._said_at = time.monotonic()
+
+    async def say(self, part: str, *, detail: str = "", **count: int) -> None:
+        """`count` is done and total, in parts; without it they stay as they are."""
+        if time.monotonic() - self._said_at > PROGRESS_SECONDS:
+            self._said_at = time.monotonic()
+            await sync_to_async(self._running.update)(part=LABELS[part] + detail, **count)
+
+
 async def converse(client: Client, errand: Errand) -> Report:
     """Bring console and environment in line; raises what the client raises, and Superseded."""
+    progress = Progress(errand.run_id)
     answer = await client.get("/digests", etag="" if errand.is_full else errand.etag)
     if answer.is_unchanged:
         digests = dict(errand.digests)
@@ -78,11 +95,11 @@ async def converse(client: Client, errand: Errand) -> Report:
     work: list[str | Delivery] = [*pulls, *deliveries]
     for done, part in enumerate(work):
         if isinstance(part, Delivery):
-            await _progress(errand, part.part, done, len(work))
+            await progress.say(part.part, done=done, total=len(work))
             await _deliver(client, part, report)
         else:
-            await _progress(errand, part, done, len(work))
-            await _PULLS[part](client, errand, report)
+            await progress.say(part, done=done, total=len(work))
+            await _PULLS[part](client, errand, report, progress)
             report.applied[part] = digests[part]
     return report
 
@@ -100,7 +117,7 @@ async def _deliver(client: Client, delivery: Delivery, report: Report) -> None:
     report.changes.setdefault("delivered", []).append({"part": delivery.part, "before": before, "after": after})
 
 
-async def _pull_facts(client: Client, errand: Errand, report: Report) -> None:
+async def _pull_facts(client: Client, errand: Errand, report: Report, progress: Progress) -> None:
     facts = environment_api.read(await client.get("/facts"), Facts, step="GET /facts")
     changed = await _store(errand, lambda: _store_facts(errand.environment_id, facts))
     if changed:
@@ -116,17 +133,17 @@ def _store_facts(environment_id: int, facts: Facts) -> list[dict[str, Any]]:
     return [{"name": name, "before": known[name], "after": changed[name]} for name in changed]
 
 
-async def _pull_applications(client: Client, errand: Errand, report: Report) -> None:
+async def _pull_applications(client: Client, errand: Errand, report: Report, progress: Progress) -> None:
     since = "" if errand.is_full else errand.cursor
     try:
-        await _pull_pages(client, errand, report, since=since)
+        await _pull_pages(client, errand, report, progress, since=since)
     except Rejected as rejection:
         if not since or rejection.status != 410:
             raise
-        await _pull_pages(client, errand, report, since="")  # the feed does not reach back that far
+        await _pull_pages(client, errand, report, progress, since="")  # the feed does not reach back that far
 
 
-async def _pull_pages(client: Client, errand: Errand, report: Report, *, since: str) -> None:
+async def _pull_pages(client: Client, errand: Errand, report: Report, progress: Progress, *, since: str) -> None:
     changes = applications.Changes()
     seen: set[UUID] = set()
     cursor, more = since, True
@@ -141,7 +158,7 @@ async def _pull_pages(client: Client, errand: Errand, report: Report, *, since: 
         await _store(errand, lambda page=page: applications.take_over(errand.environment_id, page, changes))  # type: ignore[misc]
         cursor, more = page.cursor, page.more
         if more:
-            await _progress(errand, "applications", 0, 0, detail=f" ({len(seen):,} so far)")
+            await progress.say("applications", detail=f" ({len(seen):,} so far)")
     if not since:
         await _store(errand, lambda: applications.keep_only(errand.environment_id, seen, changes))
     report.cursor = cursor
@@ -149,7 +166,7 @@ async def _pull_pages(client: Client, errand: Errand, report: Report, *, since: 
         report.changes["applications"] = vars(changes)
 
 
-async def _pull_previews(client: Client, errand: Errand, report: Report) -> None:
+async def _pull_previews(client: Client, errand: Errand, report: Report, progress: Progress) -> None:
     previews = environment_api.read(
         await client.get("/technical-previews"), TechnicalPreviews, step="GET /technical-previews"
     )
@@ -191,12 +208,3 @@ async def _store(errand: Errand, write: Callable[[], Any]) -> Any:
             return write()
 
     return await sync_to_async(guarded)()
-
-
-async def _progress(errand: Errand, part: str, done: int, total: int, *, detail: str = "") -> None:
-    """Say on the run's row what is being done; `total` 0 leaves the count as it is."""
-    values: dict[str, Any] = {"part": LABELS[part] + detail}
-    if total:
-        values.update(done=done, total=total)
-    running = SyncRun.objects.filter(pk=errand.run_id, status=SyncStatus.RUNNING)
-    await sync_to_async(running.update)(**values)

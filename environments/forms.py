@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
 
 from environments import addresses, maintenance, registry
 from environments.models import Environment
@@ -99,7 +100,7 @@ class UnregisterForm(DialogForm):
     def __init__(self, environment: Environment, data: Any = None) -> None:
         super().__init__(data)
         self._name = environment.name
-        self.fields["name"].help_text = f"Type {environment.name} to confirm."
+        self.fields["name"].help_text = format_html("Type <strong>{}</strong> to confirm.", environment.name)
         self.fields["name"].widget.attrs.update({"autofocus": True, "required": True, **QUIET})
 
     def clean_name(self) -> str:

@@ -4,6 +4,7 @@ Both directions take any number of environments, in one transaction with one sta
 returns at once: the flag never waits for the work that it stops (see `environments.quiet`).
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import Count, F
+from django.db.models import F
 from django.utils import timezone
 
 from audit import log
@@ -209,21 +210,31 @@ FROM unnest(%s::bigint[], %s::int[], %s::int[], %s::int[]) AS v(id, plans, syncs
 """
 
 
+END_RECOVERING = """
+UPDATE environments_maintenancewindow SET status = 'ended' WHERE environment_id = ANY(%s) AND status = 'recovering'
+"""
+COUNT_CONTACTS = """
+SELECT environment_id, count(*) FROM environments_contact WHERE environment_id = ANY(%s) AND closed_at IS NULL
+GROUP BY environment_id
+"""
+
+
 def _abort_in_progress(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> None:
     """Abort plans and synchronizations, certify what is quiet at once, and put all of it into the audit log.
 
     The audit log comes last: it holds the lock that every act takes last.
     """
     syncs = sync.abort_for(windows)
-    recovering = MaintenanceWindow.objects.filter(environment__in=windows, status=WindowStatus.RECOVERING)
-    recovering.update(status=WindowStatus.ENDED)  # never recovered: recovered_at stays empty
     aborted = plans.abort_for(windows, by=by)
-    open_contacts = Contact.objects.open().filter(environment__in=windows)
-    cut = dict(open_contacts.values_list("environment").annotate(Count("pk")).order_by())
+    with connection.cursor() as cursor:
+        cursor.execute(END_RECOVERING, [list(windows)])  # never recovered: recovered_at stays empty
+        cursor.execute(COUNT_CONTACTS, [list(windows)])
+        cut = dict(cursor.fetchall())
+    touched = Counter(environment_id for plan, _ in aborted for environment_id in (plan.source_id, plan.target_id))
     for environment_id, window in windows.items():
         window.syncs_aborted = syncs.get(environment_id, 0)
         window.contacts_cut = cut.get(environment_id, 0)
-        window.plans_aborted = sum(environment_id in (plan.source_id, plan.target_id) for plan, _ in aborted)
+        window.plans_aborted = touched[environment_id]
     busy = [one for one in windows.values() if one.plans_aborted or one.syncs_aborted or one.contacts_cut]
     if busy:
         counts = zip(*((one.pk, one.plans_aborted, one.syncs_aborted, one.contacts_cut) for one in busy), strict=True)

@@ -41,6 +41,9 @@ class Tab:
 
 TABS = (
     Tab(
+        "Applications", (Page("Applications", "applications:list", Action.VIEW_APPLICATIONS, covers=("applications",)),)
+    ),
+    Tab(
         "Infrastructure",
         (
             Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),

@@ -1,7 +1,7 @@
 """May this person do this here, and if not, why. Every page, view, command, admin action and API call asks here.
 
-The ladder of permission levels per environment comes between the rights of a role and maintenance mode: `_lacks_right`
-is its place.
+Some actions need a right for the infrastructure as a whole, others a level of the ladder in an environment (`LEVELS`),
+for one application where that is given. Maintenance mode comes last: first whether ever, then whether now.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 
 from environments import maintenance
-from environments.models import Environment
+from environments.models import Application, Environment
 from environments.operations import Operation, refusal
-from lifetime.models import User
+from lifetime.models import Level, ServiceAccount, Team, TeamMembership, User
+from lifetime.permissions import Permissions
 
 MANAGE = "Manage Infrastructure and Users"
+MANAGE_TEAMS = "Manage Teams and Application Roles"
+Person = User | AnonymousUser | ServiceAccount
 
 
 class Action(StrEnum):
@@ -26,11 +29,18 @@ class Action(StrEnum):
 
     VIEW_INFRASTRUCTURE = "view_infrastructure"
     VIEW_AUDIT_LOG = "view_audit_log"
+    VIEW_APPLICATIONS = "view_applications"
+    BLOCK_APPLICATIONS = "block_applications"
     REGISTER_ENVIRONMENT = "register_environment"
     UNREGISTER_ENVIRONMENT = "unregister_environment"
     REORDER_ENVIRONMENTS = "reorder_environments"
     TOGGLE_MAINTENANCE = "toggle_maintenance"
     MANAGE_PEOPLE = "manage_people"
+    MANAGE_TEAMS = "manage_teams"
+    MANAGE_APPLICATION_ROLES = "manage_application_roles"
+    VIEW_APPLICATIONS = "view_applications"
+    BLOCK_APPLICATIONS = "block_applications"
+    PREPARE_PLANS = "prepare_plans"
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,41 @@ class InMaintenance(PermissionDenied):
 ALLOWED = Decision(allowed=True)
 
 
-def may(user: User | AnonymousUser, action: Action | Operation, *environments: Environment) -> Decision:
-    """Whether this person may do this now; with source and target, on both of them. Asks no environment."""
-    if lack := _lacks_right(user, action, environments):
+# The level of the ladder that an action needs in the environment: for the application, else for any of them.
+LEVELS: dict[Action | Operation, Level] = {
+    Action.VIEW_APPLICATIONS: Level.LIST,
+    Action.PREPARE_PLANS: Level.ACCESS,
+    Action.BLOCK_APPLICATIONS: Level.CHANGE,
+    Operation.TEST_APPLICATIONS: Level.LIST,
+    Operation.OPEN_SERVICE_CENTER: Level.MONITOR,
+    Operation.OPEN_SERVICE_STUDIO: Level.OPEN,
+    Operation.CHANGE_APPLICATION_SETTINGS: Level.CHANGE,
+    Operation.TAG_APPLICATIONS: Level.CHANGE,
+    Operation.DEPLOY: Level.CHANGE,
+    Operation.OPERATE_PLANS: Level.CHANGE,
+}
+# With source and target, in this order, the level is that of the target; the source has to be open to the person.
+TARGET_COUNTS = (Operation.DEPLOY, Operation.OPERATE_PLANS)
+SAID: dict[Action | Operation, str] = {
+    Action.VIEW_APPLICATIONS: "Seeing applications",
+    Action.PREPARE_PLANS: "Preparing deployment plans",
+    Action.BLOCK_APPLICATIONS: "Blocking applications from deployment",
+}
+
+
+def may(
+    user: Person,
+    action: Action | Operation,
+    *environments: Environment,
+    application: Application | None = None,
+    team: Team | None = None,
+    permissions: Permissions | None = None,
+) -> Decision:
+    """Whether this person may do this now; with source and target, on both of them. Asks no environment.
+
+    A list reads the person's `permissions` once and gives them along; then nothing here asks the database.
+    """
+    if lack := _lacks_right(user, action, environments, application, team, permissions):
         return Decision(False, lack)
     if isinstance(action, Operation):
         for environment in environments:
@@ -72,24 +114,94 @@ def may_toggle_as_support(user: User | AnonymousUser) -> Decision:
     )
 
 
-def _lacks_right(user: User | AnonymousUser, action: Action | Operation, environments: Sequence[Environment]) -> str:
-    if not isinstance(user, User) or not user.is_active:
+def _lacks_right(
+    user: Person,
+    action: Action | Operation,
+    environments: Sequence[Environment],
+    application: Application | None,
+    team: Team | None,
+    permissions: Permissions | None,
+) -> str:
+    if not isinstance(user, User | ServiceAccount) or not user.is_active:
         return "Log in first."
+    for environment in environments:
+        if not environment.is_registered and action != Action.REGISTER_ENVIRONMENT and user.manages_infrastructure:
+            return f"{environment} is not registered."
+    if action in (Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
+        return _lacks_team_right(user, team, application, permissions)
+    by_application = action == Operation.SYNCHRONIZE and application is not None
+    if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:
+        held = permissions or Permissions.of(user, environments)
+        if action == Operation.CREATE_APPLICATIONS:
+            return _lacks_creation(held, environments, team)
+        return _lacks_level(held, action, environments, application)
     if not user.manages_infrastructure:
         return f"This needs a role with “{MANAGE}”; yours is {user.role}. Ask an administrator for it."
     managed_by_support = (Action.TOGGLE_MAINTENANCE, Action.UNREGISTER_ENVIRONMENT, Operation.EDIT_ENVIRONMENT)
     for environment in environments:
-        if not environment.is_registered and action != Action.REGISTER_ENVIRONMENT:
-            return f"{environment} is not registered."
         if environment.is_cloud and action in managed_by_support:
             return f"{environment} is a cloud environment: support staff do this for you. Open a support case."
     return ""
 
 
-def require(user: User | AnonymousUser, action: Action | Operation, *environments: Environment) -> None:
+def _lacks_level(
+    held: Permissions, action: Action | Operation, environments: Sequence[Environment], application: Application | None
+) -> str:
+    needed = LEVELS.get(action, Level.LIST)
+    for place, environment in enumerate(environments):
+        is_source = action in TARGET_COUNTS and place < len(environments) - 1
+        enough = Level.LIST if is_source else needed
+        has = held.level(application.pk, environment) if application else held.best_level(environment)
+        if has < enough:
+            what = action.label if isinstance(action, Operation) else SAID[action]
+            where = f"{environment} for {application}" if application else f"{environment}"
+            role = held.role_for(application.pk) if application else held.default
+            return (
+                f"{what} needs “{enough.label}” in {where}; your role {role} has “{has.label}”. Ask an administrator."
+            )
+    return ""
+
+
+def _lacks_creation(held: Permissions, environments: Sequence[Environment], team: Team | None) -> str:
+    for environment in environments:
+        if not held.may_create_applications(environment, team.pk if team else None):
+            whose = f" for {team}" if team else ""
+            return f"Your role lacks “Create Applications” in {environment}{whose}. Ask an administrator for it."
+    return ""
+
+
+def _lacks_team_right(
+    user: User | ServiceAccount, team: Team | None, application: Application | None, permissions: Permissions | None
+) -> str:
+    if user.manages_teams:
+        return ""
+    if team is None and application is None and isinstance(user, User) and permissions is None:
+        in_a_team = TeamMembership.objects.filter(user=user, role__manage_teams_and_application_roles=True)
+        if in_a_team.exists():
+            return ""
+    else:
+        held = permissions or Permissions.of(user, [])
+        if team is not None:
+            allowed = held.manages_team(team.pk)
+        elif application is not None:
+            allowed = held.manages_application(application.pk)
+        else:
+            allowed = bool(held.managed_teams)
+        if allowed:
+            return ""
+    return f"This needs a role with “{MANAGE_TEAMS}”; yours is {user.role}. Ask an administrator for it."
+
+
+def require(
+    user: Person,
+    action: Action | Operation,
+    *environments: Environment,
+    application: Application | None = None,
+    team: Team | None = None,
+) -> None:
     """Raise PermissionDenied with the reason, or InMaintenance, counted and audited, when `may` says no."""
-    decision = may(user, action, *environments)
-    if decision.is_temporary and isinstance(action, Operation) and isinstance(user, User):
+    decision = may(user, action, *environments, application=application, team=team)
+    if decision.is_temporary and isinstance(action, Operation) and isinstance(user, User | ServiceAccount):
         for environment in environments:
             if environment.is_in_maintenance:
                 maintenance.count_refusal(environment, action, by=user.actor())
@@ -98,7 +210,7 @@ def require(user: User | AnonymousUser, action: Action | Operation, *environment
         raise PermissionDenied(decision.reason)
 
 
-def get_environment(user: User | AnonymousUser, key: UUID, action: Action | Operation) -> Environment:
+def get_environment(user: Person, key: UUID, action: Action | Operation) -> Environment:
     """The environment, for this action. Http404 when the person may not see it, PermissionDenied when not do this."""
     try:
         environment = Environment.objects.select_related("maintenance_window", "sync_state").get(key=key)
@@ -106,3 +218,26 @@ def get_environment(user: User | AnonymousUser, key: UUID, action: Action | Oper
         raise Http404("There is no such environment.") from None
     require(user, action, environment)
     return environment
+
+
+def get_application(user: Person, key: UUID, action: Action | Operation, *environments: Environment) -> Application:
+    """The application, for this action. Http404 when the person sees it in no environment, else as `require`."""
+    application = Application.objects.filter(key=key).first()
+    if application is None or not isinstance(user, User | ServiceAccount):
+        raise Http404("There is no such application.")
+    registered = list(Environment.objects.registered())
+    held = Permissions.of(user, registered)
+    seen = any(held.level(application.pk, environment) >= Level.LIST for environment in registered)
+    if not seen and not held.manages_application(application.pk):
+        raise Http404("There is no such application.")
+    require(user, action, *environments, application=application)
+    return application
+
+
+def get_team(user: Person, key: UUID, action: Action) -> Team:
+    """The team, for this action. Http404 for who has nothing to do with teams, PermissionDenied when not with this."""
+    team = Team.objects.filter(key=key).first()
+    if team is None or not may(user, Action.MANAGE_TEAMS):
+        raise Http404("There is no such team.")
+    require(user, action, team=team)
+    return team

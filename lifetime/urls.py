@@ -5,6 +5,7 @@ handler403 = "lifetime.views.errors.forbidden"
 
 urlpatterns = [
     path("", include("lifetime.people_urls")),
+    path("applications/", include("environments.application_urls")),
     path("infrastructure/", include("environments.urls")),
     path("audit/", include("audit.urls")),
     path("admin/", admin.site.urls),

@@ -2,6 +2,7 @@ from environments.models.application import Application, ApplicationStatus, Modu
 from environments.models.contact import Contact, Outcome, Purpose
 from environments.models.delivery import AuthenticationProvider, TechnicalPreview
 from environments.models.environment import Environment, EnvironmentPurpose, Hosting, Registration
+from environments.models.environment_filter import EnvironmentFilter
 from environments.models.maintenance import MaintenanceWindow, RefusedOperation, WindowStatus
 from environments.models.sync import SyncRun, SyncState, SyncStatus, SyncTrigger
 
@@ -11,6 +12,7 @@ __all__ = [
     "AuthenticationProvider",
     "Contact",
     "Environment",
+    "EnvironmentFilter",
     "EnvironmentPurpose",
     "Hosting",
     "MaintenanceWindow",

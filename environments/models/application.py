@@ -1,4 +1,9 @@
+from functools import cached_property
+
 from django.db import models
+from django.urls import reverse
+
+from audit.log import AuditObject
 
 
 class ApplicationKind(models.TextChoices):
@@ -27,6 +32,17 @@ class Application(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("applications:details", args=[self.key])
+
+    @property
+    def is_mobile(self) -> bool:
+        return self.kind == ApplicationKind.MOBILE
+
+    @cached_property
+    def audit_object(self) -> AuditObject:
+        return AuditObject(type="application", key=str(self.key), name=self.name)
 
 
 class Module(models.Model):
@@ -59,6 +75,9 @@ class ApplicationStatus(InEnvironment):
     environment = models.ForeignKey("environments.Environment", on_delete=models.CASCADE, related_name="applications")
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="statuses")
     version = models.CharField(max_length=40, blank=True, help_text="The tagged version that it is based on.")
+    hotfix_solved_at = models.DateTimeField(
+        null=True, blank=True, help_text="What was changed there until then is merged, somebody said."
+    )
 
     class Meta:
         constraints = [

@@ -78,7 +78,7 @@ def _with_decisions(request: AuthenticatedRequest, shown: list[tuple[int, overvi
             "may_reorder": reorder,
             "next": following.environment if following else None,
         }
-        for card, following in zip(found, [*found[1:], None], strict=True)
+        for card, following in zip(found, [*found[1:], None], strict=False)
     ]
 
 

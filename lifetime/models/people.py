@@ -10,8 +10,9 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Upper
+from django.urls import reverse
 
-from audit.log import Actor
+from audit.log import Actor, AuditObject
 
 ADMINISTRATOR = "Administrator"
 DEVELOPER = "Developer"
@@ -36,7 +37,7 @@ class RoleManager(models.Manager["Role"]):
 
 
 class Role(models.Model):
-    """What a person may do in the infrastructure as a whole. (Levels per environment stand beside it, not in it.)"""
+    """What a person may do in the infrastructure as a whole. The levels per environment are `RoleLevel`."""
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=100, unique=True)
@@ -55,10 +56,27 @@ class Role(models.Model):
                 | models.Q(manage_teams_and_application_roles=True),
                 violation_error_message="Manage Infrastructure and Users includes Manage Teams and Application Roles.",
             ),
+            models.UniqueConstraint(
+                Upper("name"),
+                name="role_name_unique_without_case",
+                violation_error_message="Another role has this name.",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("lifetime:role", args=[self.key])
+
+    @property
+    def is_administrator(self) -> bool:
+        """The built-in role that nobody edits: Full Control everywhere, and all flags."""
+        return self.is_built_in and self.manage_infrastructure_and_users
+
+    @property
+    def audit_object(self) -> AuditObject:
+        return AuditObject(type="role", key=str(self.key), name=self.name)
 
 
 class UserManager(BaseUserManager["User"]):
@@ -146,6 +164,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.name or self.username
 
+    def get_absolute_url(self) -> str:
+        return reverse("lifetime:user", args=[self.key])
+
     def get_full_name(self) -> str:
         return self.name
 
@@ -163,6 +184,15 @@ class User(AbstractBaseUser, PermissionsMixin):
         return Actor(name=self.name, username=self.username, key=self.key, address=address)
 
     @property
+    def audit_object(self) -> AuditObject:
+        return AuditObject(type="user", key=str(self.key), name=self.name)
+
+    @property
     def manages_infrastructure(self) -> bool:
         """Whether this person has the right Manage Infrastructure and Users."""
         return self.is_active and self.role.manage_infrastructure_and_users
+
+    @property
+    def manages_teams(self) -> bool:
+        """Whether this person manages all teams: Manage Teams and Application Roles by the default role."""
+        return self.is_active and self.role.manage_teams_and_application_roles

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import django
+import uvloop
 
 CALLS = 50
 ROUNDS = 25
@@ -23,7 +24,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lifetime.settings")
     django.setup()
     if sys.argv[1:]:
-        asyncio.run(_hold(int(sys.argv[1])))
+        uvloop.run(_hold(int(sys.argv[1])))
         return
     from django.db import connection
 

@@ -80,16 +80,16 @@ def hold_contact(environment, *, seconds=30):
     )
 
 
-def check(page, name, *, narrow=True):
+def check(page, name, *, narrow=True, whole=True):
     """Axe is content, nothing is too wide; pictures of it, narrow and wide."""
     assert_accessible(page)
     assert_no_sideways_scrolling(page)
-    screenshot(page, name)
+    screenshot(page, name, whole=whole)
     if narrow:
         before = page.viewport_size
         page.set_viewport_size(NARROW)
         assert_no_sideways_scrolling(page)
-        screenshot(page, f"{name}-320")
+        screenshot(page, f"{name}-320", whole=whole)
         page.set_viewport_size(before)
 
 
@@ -129,13 +129,13 @@ def test_dialogs_are_accessible(signed_in_page, visit, environments, theme):
         page.get_by_role("button", name=button).click()
         expect(page.get_by_role("dialog")).to_be_visible()
         expect(page.get_by_role("dialog").get_by_role("textbox").first).to_be_focused()
-        check(page, f"dialog-{name}-{theme}")
+        check(page, f"dialog-{name}-{theme}", whole=False)
         page.keyboard.press("Enter")
         expect(page.get_by_role("dialog").locator(".errorlist").first).to_be_visible()
-        check(page, f"dialog-{name}-refused-{theme}", narrow=False)
+        check(page, f"dialog-{name}-refused-{theme}", narrow=False, whole=False)
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
     visit(environments["Acceptance"].get_absolute_url())
     page.get_by_role("button", name="Disable maintenance mode").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    check(page, f"dialog-disable-{theme}")
+    check(page, f"dialog-disable-{theme}", whole=False)

@@ -1,7 +1,7 @@
 """A worker with one contact, for tests that kill, stop or cut it off.
 
 `python -m tests.races.holder ENVIRONMENT_ID LEASE FLAG` calls the environment over and over. When the file FLAG exists,
-it stops itself (SIGSTOP) with a request ready to be sent, its deadline already written, and sends it when it is continued.
+it stops itself (SIGSTOP) with a request ready to be sent, its deadline written, and sends it when it is continued.
 """
 
 import asyncio

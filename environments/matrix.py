@@ -1,0 +1,170 @@
+"""Applications x environments: a page of the infrastructure's applications with what each environment has of them.
+
+A constant number of queries; the work grows with what is shown, not with what exists.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Lower
+from django.utils import timezone
+
+from environments import versions
+from environments.models import Application, ApplicationStatus, Environment, SyncRun
+from environments.models.application import ApplicationKind
+
+SIZE = 50
+KINDS = {str(value): str(label) for value, label in ApplicationKind.choices}
+
+
+class Column:
+    """An environment at the head of its column: the environment, what synchronizes it now, how it stands."""
+
+    def __init__(self, environment: Environment, run: SyncRun | None) -> None:
+        self.environment = environment
+        self.run = run
+
+    @property
+    def is_overdue(self) -> bool:
+        window = self.environment.maintenance_window
+        return bool(window and window.expected_end and window.expected_end < timezone.now())
+
+
+class Cell(NamedTuple):
+    """What one environment has of one application."""
+
+    environment_id: int
+    application_id: int
+    version: str
+    is_modified: bool
+    consistency: str
+    consistency_message: str
+    changed_at: datetime
+    changed_by: str
+    hotfix_solved_at: datetime | None
+
+    def is_hotfix(self, reference: "Cell") -> bool:
+        """Changed, or further, where the application was not published first, and nobody said that it is merged."""
+        if self.environment_id == reference.environment_id:
+            return False
+        if self.hotfix_solved_at and self.changed_at <= self.hotfix_solved_at:
+            return False
+        return self.is_modified or versions.order(self.version) > versions.order(reference.version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    key: UUID
+    name: str
+    kind: str
+    is_system: bool
+    cells: list[tuple[Cell, bool] | None]  # for each column what is there, and whether it is a hotfix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    rows: list[Row]
+    total: int
+    number: int
+
+    @property
+    def first(self) -> int:
+        return (self.number - 1) * SIZE + 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows) - 1
+
+    @property
+    def pages(self) -> int:
+        return max(1, -(-self.total // SIZE))
+
+    @property
+    def previous(self) -> int | None:
+        return self.number - 1 if self.number > 1 else None
+
+    @property
+    def next(self) -> int | None:
+        return self.number + 1 if self.number < self.pages else None
+
+
+class Columns(list[Column]):
+    """The environments that somebody looks at, in pipeline order."""
+
+    @property
+    def environments(self) -> list[Environment]:
+        return [column.environment for column in self]
+
+    @cached_property
+    def stamp(self) -> str:
+        """Another text whenever a synchronization brought something into one of these environments."""
+        found = [one.sync_state.changed_at for one in self.environments if one.sync_state.changed_at]
+        return max(found).isoformat() if found else ""
+
+
+def environments() -> list[Environment]:
+    """Every registered environment in pipeline order, with its open window and the state of its synchronization."""
+    found = Environment.objects.registered().in_order().select_related("maintenance_window", "sync_state")
+    return list(found.defer("sealed_token", "security", "sync_state__digests", "sync_state__applied"))
+
+
+def columns(found: Iterable[Environment]) -> Columns:
+    shown = list(found)
+    active = SyncRun.objects.active().filter(environment__in=shown).defer("changes")
+    runs = {run.environment_id: run for run in active}
+    return Columns(Column(environment, runs.get(environment.pk)) for environment in shown)
+
+
+def page(shown: Sequence[Environment], *, pipeline: Sequence[Environment], name: str = "", number: int = 1) -> Page:
+    """The applications that `shown` environments have, by name; whether one is a hotfix is told by the whole pipeline.
+
+    A page that does not exist any more is the last one.
+    """
+    found = _published_in(shown)
+    if name:
+        found = found.filter(Q(name__icontains=name))
+    total = found.count()
+    number = min(max(1, number), max(1, -(-total // SIZE)))
+    in_order = found.order_by(Lower("name"), "pk").values_list("pk", "key", "name", "kind", "is_system")
+    some = list(in_order[(number - 1) * SIZE : number * SIZE])
+    cells = _cells([pk for pk, *_ in some], pipeline)
+    ids = [environment.pk for environment in shown]
+    rows = [
+        Row(key=key, name=name, kind=KINDS.get(kind, kind), is_system=is_system, cells=_row(cells.get(pk, {}), ids))
+        for pk, key, name, kind, is_system in some
+    ]
+    return Page(rows=rows, total=total, number=number)
+
+
+def _published_in(shown: Sequence[Environment]) -> QuerySet[Application]:
+    there = ApplicationStatus.objects.filter(application=OuterRef("pk"), environment__in=shown)
+    return Application.objects.filter(Exists(there))
+
+
+def cells(application: Application, pipeline: Sequence[Environment]) -> dict[int, tuple[Cell, bool]]:
+    """What each environment has of one application, by environment id, and whether it is a hotfix there."""
+    found = _cells([application.pk], pipeline).get(application.pk, {})
+    placed = _row(found, list(found))
+    return {one[0].environment_id: one for one in placed if one}
+
+
+def _cells(applications: Sequence[int], pipeline: Sequence[Environment]) -> dict[int, dict[int, Cell]]:
+    """By application, then by environment in pipeline order."""
+    places = {environment.pk: place for place, environment in enumerate(pipeline)}
+    statuses = ApplicationStatus.objects.filter(application__in=applications, environment__in=list(places))
+    found: dict[int, dict[int, Cell]] = {}
+    for cell in sorted(map(Cell._make, statuses.values_list(*Cell._fields)), key=lambda one: places[one[0]]):
+        found.setdefault(cell.application_id, {})[cell.environment_id] = cell
+    return found
+
+
+def _row(there: Mapping[int, Cell], ids: Iterable[int]) -> list[tuple[Cell, bool] | None]:
+    reference = next(iter(there.values()), None)
+    if reference is None:
+        return [None for _ in ids]
+    return [(cell, cell.is_hotfix(reference)) if (cell := there.get(pk)) else None for pk in ids]

@@ -1,0 +1,262 @@
+"""The Applications page: what is where, who may see it, how it is found."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from django.urls import reverse
+
+from environments import maintenance
+from environments.models import Application, ApplicationStatus, EnvironmentFilter, SyncState
+from tests.factories import actor, create_environment, create_user
+
+pytestmark = pytest.mark.django_db
+AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def publish(environment, name="Back Office", *, version="1.0", **status):
+    application, _ = Application.objects.get_or_create(
+        name=name, defaults={"key": uuid4(), "kind": status.pop("kind", "WebResponsive"), "changed_at": AT}
+    )
+    ApplicationStatus.objects.create(
+        **{
+            "environment": environment,
+            "application": application,
+            "version": version,
+            "changed_at": AT,
+            "changed_by": "Ana Ferreira",
+            **status,
+        }
+    )
+    return application
+
+
+@pytest.fixture
+def pipeline():
+    return [create_environment(name=name) for name in ("Development", "Test", "Production")]
+
+
+@pytest.fixture
+def page(client):
+    client.force_login(create_user())
+
+    def page(query="", path="applications:list"):
+        response = client.get(f"{reverse(path)}{query}")
+        assert response.status_code == 200
+        return response
+
+    return page
+
+
+def cells(response):
+    """Rows as lists of short texts: 1.0, 1.0+, a ! behind a hotfix, nothing where it is not published."""
+    return {
+        row.name: [
+            one and f"{one[0].version}{'+' if one[0].is_modified else ''}{'!' if one[1] else ''}" for one in row.cells
+        ]
+        for row in response.context["page"].rows
+    }
+
+
+def test_the_page_shows_every_application_in_every_environment(page, pipeline):
+    development, test, production = pipeline
+    publish(development, version="1.3", is_modified=True)
+    publish(test, version="1.2", consistency="Warning", consistency_message="Consumes an old <module>")
+    publish(production, "Users", version="11.0", consistency="Error")
+
+    found = page()
+
+    assert cells(found) == {"Back Office": ["1.3+", "1.2", None], "Users": [None, None, "11.0"]}
+    text = found.content.decode()
+    assert "Ana Ferreira" in text
+    assert "Outdated consumers" in text
+    assert "Consumes an old &lt;module&gt;" in text
+    assert "Broken references" in text
+    assert text.index(">Development<") < text.index(">Test<") < text.index(">Production<")
+
+
+def test_what_is_changed_or_further_elsewhere_than_where_it_is_published_first_is_a_hotfix(page, pipeline):
+    development, test, production = pipeline
+    publish(development, version="0.3")
+    publish(test, version="0.3.1")
+    publish(production, version="0.3", is_modified=True)
+    publish(test, "Late", version="2.0", is_modified=True)
+    publish(production, "Late", version="1.9", is_modified=False)
+
+    found = page()
+
+    assert cells(found) == {"Back Office": ["0.3", "0.3.1!", "0.3+!"], "Late": [None, "2.0+", "1.9"]}
+    assert found.content.decode().count(">Hotfix<") == 2
+
+
+def test_a_hotfix_that_was_marked_as_solved_is_none_until_it_is_changed_again(page, pipeline):
+    development, test, _ = pipeline
+    publish(development)
+    publish(test, is_modified=True, hotfix_solved_at=AT + timedelta(hours=1))
+    publish(test, "Again", is_modified=True, hotfix_solved_at=AT - timedelta(hours=1))
+    publish(development, "Again")
+
+    assert cells(page()) == {"Again": ["1.0", "1.0+!"], "Back Office": ["1.0", "1.0+"]}
+
+
+def test_a_hotfix_is_judged_by_the_whole_pipeline_whatever_the_filter_shows(page, pipeline, client):
+    development, test, production = pipeline
+    for environment in pipeline:
+        publish(environment, is_modified=environment == test)
+    user = create_user()
+    client.force_login(user)
+    chosen = EnvironmentFilter.objects.create(user=user, name="Late")
+    chosen.environments.set([test, production])
+
+    assert cells(page(f"?filter={chosen.key}")) == {"Back Office": ["1.0+!", "1.0"]}
+
+
+def test_it_is_searched_by_name_and_paged(page, pipeline):
+    for number in range(120):
+        publish(pipeline[0], f"Application {number:03d}")
+    publish(pipeline[0], "50 % off")
+
+    assert len(page().context["page"].rows) == 50
+    assert list(cells(page("?page=3")))[-1] == "Application 119"
+    assert list(cells(page("?name=aPPLICATION+11&page=99"))) == [f"Application {n}" for n in range(110, 120)]
+    assert list(cells(page("?name=50+%25"))) == ["50 % off"]
+    assert "named like this" in page("?name=nothing%00").content.decode()
+    assert list(cells(page("?page=x")))[0] == "50 % off"
+
+
+def test_empty_states_say_what_to_do(page):
+    assert "No environment" in page().content.decode()
+    create_environment()
+    assert "first synchronization" in page().content.decode()
+
+
+def test_the_head_says_who_enabled_maintenance_mode_why_and_disables_synchronizing(page, pipeline):
+    publish(pipeline[0])
+    SyncState.objects.filter(environment=pipeline[2]).update(failures=2, message="No answer.")
+    maintenance.enable(pipeline[1], by=actor("Grace Hopper"), reason="Upgrade to 11.29")
+
+    text = page(path="applications:heads").content.decode()
+
+    assert "Grace Hopper" in text
+    assert "Upgrade to 11.29" in text
+    assert "Synchronizing the environment is disabled" in text
+    assert "Synchronization failed" in text
+    assert text.count('aria-disabled="true"') == 1
+
+
+def test_the_rows_look_again_when_a_synchronization_brought_something(page, pipeline):
+    stamp = page().context["columns"].stamp
+    assert stamp == ""
+    assert "HX-Trigger" not in page("?stamp=", "applications:heads").headers
+    SyncState.objects.filter(environment=pipeline[0]).update(changed_at=AT)
+
+    response = page("?stamp=", "applications:heads")
+
+    assert response.headers["HX-Trigger"] == "applications-brought"
+    assert (
+        f"stamp={response.context['columns'].stamp.replace(':', '%3A').replace('+', '%2B')}"
+        in response.content.decode()
+    )
+    assert page(path="applications:rows").templates[0].name == "applications/_matrix.html"
+
+
+def test_environments_that_are_not_registered_are_no_columns(page, pipeline):
+    publish(pipeline[0])
+    gone = create_environment(name="Gone")
+    publish(gone, "Only there")
+    gone.registration, gone.unregistered_at, gone.registered_at = "unregistered", AT, None
+    gone.save()
+
+    found = page()
+
+    assert list(cells(found)) == ["Back Office"]
+    assert [one.environment.name for one in found.context["columns"]] == ["Development", "Test", "Production"]
+
+
+@pytest.mark.parametrize("path", ["applications:list", "applications:rows", "applications:heads"])
+def test_the_number_of_queries_is_constant(page, django_assert_max_num_queries, path):
+    for number in range(12):
+        environment = create_environment()
+        for name in range(number + 1):
+            publish(environment, f"Application {name}")
+    with django_assert_max_num_queries(10):
+        page(path=path)
+
+
+@pytest.mark.parametrize("path", ["applications:list", "applications:rows", "applications:heads"])
+def test_reading_pages_take_no_post(client, path):
+    client.force_login(create_user())
+    assert client.post(reverse(path)).status_code == 405
+
+
+# Environment filters
+
+
+def save(client, environments, url=None, **values):
+    data = {"name": "Mine", "environments": [one.pk for one in environments], **values}
+    return client.post(url or reverse("applications:create-filter"), data)
+
+
+def test_a_filter_is_private_and_decides_which_columns_there_are(client, page, pipeline):
+    user = create_user()
+    client.force_login(user)
+    publish(pipeline[0])
+    assert save(client, pipeline[:2], is_default="on").status_code == 302
+    found = user.environment_filters.get()
+
+    assert [one.environment.name for one in page().context["columns"]] == ["Development", "Test"]
+    assert len(page("?filter=all").context["columns"]) == 3
+    assert "Mine" in page(path="applications:filters").content.decode()
+
+    client.force_login(create_user())
+    assert len(page(f"?filter={found.key}").context["columns"]) == 3
+    assert "Mine" not in page(path="applications:filters").content.decode()
+    for name in ("edit", "delete"):
+        assert client.post(reverse(f"applications:{name}-filter", args=[found.key])).status_code == 404
+    assert user.environment_filters.count() == 1
+
+
+def test_a_filter_needs_a_name_of_its_own_and_two_environments(client, pipeline):
+    user = create_user()
+    client.force_login(user)
+    gone = create_environment(registration="checking")
+    for environments, values, message in [
+        (pipeline[:1], {}, "at least two"),
+        (pipeline, {"name": " "}, "required"),
+        ([*pipeline, gone], {}, "not one of the available choices"),
+    ]:
+        response = save(client, environments, **values)
+        assert response.status_code == 422
+        assert message in response.content.decode()
+    assert not EnvironmentFilter.objects.exists()
+
+    save(client, pipeline)
+    response = save(client, pipeline, name="mine")
+
+    assert response.status_code == 422
+    assert "another filter of this name" in response.content.decode()
+    assert EnvironmentFilter.objects.count() == 1
+
+
+def test_one_filter_is_the_default_and_all_can_be_changed_and_deleted(client, pipeline):
+    user = create_user()
+    client.force_login(user)
+    save(client, pipeline[:2], name="First", is_default="on")
+    save(client, pipeline[1:], name="Second", is_default="on")
+    first, second = EnvironmentFilter.objects.order_by("name")
+    assert (first.is_default, second.is_default) == (False, True)
+
+    url = reverse("applications:edit-filter", args=[first.key])
+    assert "First" in client.get(url).content.decode()
+    assert save(client, pipeline, url, name="All").status_code == 302
+    first.refresh_from_db()
+    assert (first.name, first.environments.count()) == ("All", 3)
+
+    assert client.get(reverse("applications:delete-filter", args=[first.key])).status_code == 405
+    assert client.post(reverse("applications:delete-filter", args=[first.key])).status_code == 302
+    assert EnvironmentFilter.objects.get() == second
+
+
+def test_strangers_see_nothing(client):
+    for name in ("list", "rows", "heads", "filters", "create-filter"):
+        assert client.get(reverse(f"applications:{name}")).status_code == 302
