@@ -24,19 +24,23 @@ CREATE TEMPORARY TABLE IF NOT EXISTS pulled_module (
     changed_at timestamptz, changed_by text) ON COMMIT DELETE ROWS;
 """
 
-# What an application looks like is what the environment where it changed last says.
+# What an application looks like is what the environment says that was chosen for it, else the one where it changed last.
 # Rows are taken in the order of their keys: two pulls at once wait for each other, and never in a ring.
 LOOKS = [
     """
 INSERT INTO environments_application AS a (key, name, kind, description, url_path, is_system, changed_at)
 SELECT p.key, p.name, p.kind, p.description, p.url_path, p.is_system, p.changed_at
 FROM pulled_application p LEFT JOIN environments_application known ON known.key = p.key
-WHERE known.id IS NULL OR p.changed_at > known.changed_at
+WHERE known.id IS NULL OR known.definition_environment_id = %(environment)s
+   OR known.definition_environment_id IS NULL AND p.changed_at > known.changed_at
 ORDER BY p.key
 ON CONFLICT (key) DO UPDATE
 SET (name, kind, description, url_path, is_system, changed_at) = (excluded.name, excluded.kind, excluded.description,
      excluded.url_path, excluded.is_system, excluded.changed_at)
-WHERE excluded.changed_at > a.changed_at
+WHERE (a.definition_environment_id = %(environment)s
+       OR a.definition_environment_id IS NULL AND excluded.changed_at > a.changed_at)
+  AND (a.name, a.kind, a.description, a.url_path, a.is_system, a.changed_at) IS DISTINCT FROM (excluded.name,
+     excluded.kind, excluded.description, excluded.url_path, excluded.is_system, excluded.changed_at)
 """,
     """
 INSERT INTO environments_module AS m (key, application_id, name, kind, description, changed_at)
@@ -51,6 +55,17 @@ SET (application_id, name, kind, description, changed_at) = (excluded.applicatio
 WHERE excluded.changed_at > m.changed_at
 """,
 ]
+# A version that was tagged elsewhere: what is in it is read when somebody asks for it.
+VERSIONS = """
+INSERT INTO environments_applicationversion (key, application_id, version, change_log, created_by, package_digest,
+    mobile_versions)
+SELECT DISTINCT ON (p.version_key) p.version_key, a.id, p.version, '', '', '', '[]'::jsonb
+FROM pulled_application p JOIN environments_application a ON a.key = p.key
+LEFT JOIN environments_applicationversion known ON known.key = p.version_key
+WHERE p.version_key IS NOT NULL AND p.version <> '' AND known.id IS NULL
+ORDER BY p.version_key
+ON CONFLICT (key) DO NOTHING
+"""
 APPLICATION_STATUS = """
 INSERT INTO environments_applicationstatus AS s (environment_id, application_id, version, version_key, is_modified,
     consistency, consistency_message, changed_at, changed_by)
@@ -115,9 +130,9 @@ def take_over(environment_id: int, page: ApplicationsPage, changes: Changes) -> 
     with connection.cursor() as cursor:
         cursor.execute(STAGE)
         _copy(cursor, page)
-        for statement in LOOKS:
-            cursor.execute(statement)
         parameters = {"environment": environment_id}
+        for statement in (*LOOKS, VERSIONS):
+            cursor.execute(statement, parameters)
         cursor.execute(APPLICATION_STATUS, parameters)
         inserted = [is_new for (is_new,) in cursor.fetchall()]
         cursor.execute(MODULES_GONE, parameters)

@@ -51,7 +51,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that the contract allows: 200 with a body, 204, or 304 without."""
+    """An answer that the contract allows: 200 or 201 with a body, 204 or 304 without."""
 
     status: int
     body: bytes
@@ -121,6 +121,9 @@ class Client:
 
     async def put(self, path: str, body: bytes, *, seconds: float | None = None) -> Answer:
         return await self._call("PUT", path, body=body, seconds=seconds)
+
+    async def post(self, path: str, body: bytes, *, seconds: float | None = None) -> Answer:
+        return await self._call("POST", path, body=body, seconds=seconds)
 
     async def say_goodbye(self, *, seconds: float) -> None:
         """Have the environment end every request of this contact; it answers when none is served any more."""
@@ -196,8 +199,8 @@ class Client:
         if response.status in {204, 304}:
             await self._body(response, SMALL_ANSWER)
             return Answer(response.status, b"", response.headers.get("ETag", ""))
-        if response.status == 200 and response.content_type == "application/json":
-            return Answer(200, await self._body(response, LONGEST_ANSWER), response.headers.get("ETag", ""))
+        if response.status in {200, 201} and response.content_type == "application/json":
+            return Answer(response.status, await self._body(response, LONGEST_ANSWER), response.headers.get("ETag", ""))
         body = await self._body(response, SMALL_ANSWER)
         if response.status >= 400:
             raise self._worded(response.status, _problem(body) if "json" in response.content_type else {})

@@ -10,13 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from environments.environment_api import canonical, digest
-from environments.models import AuthenticationProvider, Environment, EnvironmentPurpose, TechnicalPreview
+from environments.models import AuthenticationProvider, Environment, TechnicalPreview
 from environments.models.environment import SECURITY_DEFAULTS
-from lifetime.models import Role, User
-
-# Initial levels of the built-in role Developer (lifetime documentation, "Roles"): the seven levels come with 0 to 6.
-DEVELOPER_LEVELS = {EnvironmentPurpose.DEVELOPMENT: 5, EnvironmentPurpose.TEST: 4, EnvironmentPurpose.PRODUCTION: 2}
-FULL_CONTROL = 6
+from lifetime.models import ApplicationRole, Role, Team, TeamApplication, TeamMembership, User
+from lifetime.permissions import Ladder, Rights
 
 
 @dataclass(frozen=True)
@@ -36,15 +33,14 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
     """What each of these environments shall have, by environment id; a constant number of queries."""
     found = list(environments)
     authentication = _authentication()
-    people = _people()
     enabled: dict[int, list[str]] = {}
     previews = TechnicalPreview.objects.filter(environment__in=found, is_enabled=True, is_available=True)
     for environment_id, key in previews.order_by("key").values_list("environment", "key"):
         enabled.setdefault(environment_id, []).append(key)
-    permissions = {purpose: canonical({**people, "roles": _roles(purpose)}) for purpose in EnvironmentPurpose}
+    permissions = _Permissions(found)
     return {
         environment.pk: [
-            Delivery("permissions", "/permissions", permissions[EnvironmentPurpose(environment.purpose)]),
+            Delivery("permissions", "/permissions", permissions.body(environment)),
             Delivery("settings", "/settings", canonical(_settings(environment))),
             Delivery("security", "/security", canonical({**SECURITY_DEFAULTS, **environment.security})),
             Delivery(
@@ -56,35 +52,72 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
     }
 
 
-def _people() -> dict[str, Any]:
-    users = User.objects.select_related("role").order_by("pk")
+class _Permissions:
+    """The permission model as environments shall have it. Those with the same roles share one body.
+
+    Service accounts are the console's own affair: they log in nowhere else.
+    """
+
+    def __init__(self, environments: list[Environment]) -> None:
+        self._roles = list(Role.objects.order_by("pk"))
+        self._ladder = Ladder(self._roles, environments)
+        self._people = _people()
+        self._bodies: dict[bytes, bytes] = {}
+
+    def body(self, environment: Environment) -> bytes:
+        roles = [_role(role, self._ladder.of(role, environment)) for role in self._roles]
+        same = canonical(roles)
+        if same not in self._bodies:
+            self._bodies[same] = canonical({**self._people, "roles": roles})
+        return self._bodies[same]
+
+
+def _role(role: Role, rights: Rights) -> dict[str, Any]:
     return {
-        "teams": [],
-        "users": [
-            {
-                "key": str(user.key),
-                "username": user.username,
-                "name": user.name,
-                "email": user.email,
-                "is_active": user.is_active,
-                "role_key": str(user.role.key),
-            }
-            for user in users
-        ],
+        "key": str(role.key),
+        "name": role.name,
+        "level": int(rights.level),
+        "create_applications": rights.create_applications,
+        "add_system_dependencies": rights.add_system_dependencies,
     }
 
 
-def _roles(purpose: EnvironmentPurpose) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": str(role.key),
-            "name": role.name,
-            "level": FULL_CONTROL if role.manage_infrastructure_and_users else DEVELOPER_LEVELS[purpose],
-            "create_applications": role.manage_infrastructure_and_users or purpose == EnvironmentPurpose.DEVELOPMENT,
-            "add_system_dependencies": role.manage_infrastructure_and_users,
-        }
-        for role in Role.objects.order_by("pk")
-    ]
+def _people() -> dict[str, Any]:
+    """Users, teams and roles on applications, each in a fixed order: the same model has the same digest."""
+    users = User.objects.order_by("pk").values_list("key", "username", "name", "email", "is_active", "role__key")
+    members: dict[int, list[dict[str, str]]] = {}
+    for team, user, role in TeamMembership.objects.order_by("user").values_list("team", "user__key", "role__key"):
+        members.setdefault(team, []).append({"user_key": str(user), "role_key": str(role)})
+    applications: dict[int, list[str]] = {}
+    for team, key in TeamApplication.objects.order_by("application__key").values_list("team", "application__key"):
+        applications.setdefault(team, []).append(str(key))
+    granted = ApplicationRole.objects.order_by("pk").values_list("user__key", "application__key", "role__key")
+    return {
+        "application_roles": [
+            {"user_key": str(user), "application_key": str(application), "role_key": str(role)}
+            for user, application, role in granted
+        ],
+        "teams": [
+            {
+                "key": str(key),
+                "name": name,
+                "members": members.get(team, []),
+                "applications": applications.get(team, []),
+            }
+            for team, key, name in Team.objects.order_by("pk").values_list("pk", "key", "name")
+        ],
+        "users": [
+            {
+                "key": str(key),
+                "username": username,
+                "name": name,
+                "email": email,
+                "is_active": is_active,
+                "role_key": str(role),
+            }
+            for key, username, name, email, is_active, role in users
+        ],
+    }
 
 
 def _settings(environment: Environment) -> dict[str, Any]:

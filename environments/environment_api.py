@@ -78,6 +78,46 @@ class ApplicationsPage(_Shape):
     removed: list[UUID] = []
 
 
+class ModuleVersionItem(_Shape):
+    module_key: UUID
+    name: Name
+    version_key: UUID
+    hash: Annotated[str, StringConstraints(max_length=100)] = ""
+    created_at: AwareDatetime | None = None
+    created_by: Short = ""
+
+
+class Package(_Shape):
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class MobileVersion(_Shape):
+    platform: Annotated[str, StringConstraints(min_length=1, max_length=20)]
+    version: Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    description: Text = ""
+
+
+class VersionItem(_Shape):
+    """A tagged version of an application."""
+
+    key: UUID
+    version: Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    change_log: Text = ""
+    created_at: AwareDatetime
+    created_by: Short = ""
+    based_on: UUID | None = None
+    package: Package | None = None
+    mobile_versions: list[MobileVersion] = []
+    modules: list[ModuleVersionItem]
+
+
+class VersionsPage(_Shape):
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    more: bool
+    versions: list[VersionItem]
+
+
 class Preview(_Shape):
     key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     name: Name

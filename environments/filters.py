@@ -1,4 +1,4 @@
-"""Environment filters: a person's own named sets of environments, which decide what their pages list and nothing else."""
+"""Environment filters: a person's own named sets of environments. They decide what pages list, and nothing else."""
 
 from collections.abc import Collection, Sequence
 

@@ -17,6 +17,8 @@ from django.utils import timezone
 from environments import versions
 from environments.models import Application, ApplicationStatus, Environment, SyncRun
 from environments.models.application import ApplicationKind
+from lifetime.models import Level, User
+from lifetime.permissions import Permissions
 
 SIZE = 50
 KINDS = {str(value): str(label) for value, label in ApplicationKind.choices}
@@ -63,6 +65,7 @@ class Row:
     name: str
     kind: str
     is_system: bool
+    team: str
     cells: list[tuple[Cell, bool] | None]  # for each column what is there, and whether it is a hotfix
 
 
@@ -113,6 +116,57 @@ def environments() -> list[Environment]:
     return list(found.defer("sealed_token", "security", "sync_state__digests", "sync_state__applied"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sight:
+    """What somebody may see of the applications: of all environments those, and in them which applications."""
+
+    permissions: Permissions
+    pipeline: list[Environment]  # every registered environment
+    environments: list[Environment]  # those in which the person sees any application
+
+    @classmethod
+    def of(cls, user: User) -> "Sight":
+        pipeline = environments()
+        held = Permissions.of(user, pipeline)
+        return cls(
+            permissions=held,
+            pipeline=pipeline,
+            environments=[one for one in pipeline if held.best_level(one) >= Level.LIST],
+        )
+
+    @cached_property
+    def special(self) -> set[int]:
+        """The applications for which another role than the default one counts."""
+        return {*self.permissions.on_applications, *self.permissions.on_team_applications}
+
+    @cached_property
+    def ordinary(self) -> set[int]:
+        """The environments in which all other applications are seen."""
+        return {one.pk for one in self.environments if self.permissions.rights(one).level >= Level.LIST}
+
+    def sees(self, application_id: int, environment: Environment) -> bool:
+        if application_id in self.special:
+            return self.permissions.level(application_id, environment) >= Level.LIST
+        return environment.pk in self.ordinary
+
+    def published_in(self, shown: Sequence[Environment]) -> QuerySet[Application]:
+        """The applications that the person sees in any of these environments."""
+        there = ApplicationStatus.objects.filter(
+            application=OuterRef("pk"), environment__in=[one.pk for one in shown if one.pk in self.ordinary]
+        )
+        found = Q(Exists(there))
+        if self.special:
+            by_id = {one.pk: one for one in shown}
+            pairs = ApplicationStatus.objects.filter(application__in=self.special, environment__in=list(by_id))
+            seen = {
+                application
+                for application, environment in pairs.values_list("application", "environment")
+                if self.sees(application, by_id[environment])
+            }
+            found = (found & ~Q(pk__in=self.special)) | Q(pk__in=seen)
+        return Application.objects.filter(found)
+
+
 def columns(found: Iterable[Environment]) -> Columns:
     shown = list(found)
     active = SyncRun.objects.active().filter(environment__in=shown).defer("changes")
@@ -120,37 +174,39 @@ def columns(found: Iterable[Environment]) -> Columns:
     return Columns(Column(environment, runs.get(environment.pk)) for environment in shown)
 
 
-def page(shown: Sequence[Environment], *, pipeline: Sequence[Environment], name: str = "", number: int = 1) -> Page:
-    """The applications that `shown` environments have, by name; whether one is a hotfix is told by the whole pipeline.
+def page(sight: Sight, shown: Sequence[Environment], *, name: str = "", number: int = 1) -> Page:
+    """The applications that the person sees in `shown` environments, by name; what is a hotfix, all of them tell.
 
     A page that does not exist any more is the last one.
     """
-    found = _published_in(shown)
+    found = sight.published_in(shown)
     if name:
-        found = found.filter(Q(name__icontains=name))
+        found = found.filter(Q(name__icontains=name) | Q(in_team__team__name__icontains=name))
     total = found.count()
     number = min(max(1, number), max(1, -(-total // SIZE)))
-    in_order = found.order_by(Lower("name"), "pk").values_list("pk", "key", "name", "kind", "is_system")
-    some = list(in_order[(number - 1) * SIZE : number * SIZE])
-    cells = _cells([pk for pk, *_ in some], pipeline)
-    ids = [environment.pk for environment in shown]
+    in_order = found.order_by(Lower("name"), "pk")
+    some = in_order.values_list("pk", "key", "name", "kind", "is_system", "in_team__team__name")
+    page_of_them = list(some[(number - 1) * SIZE : number * SIZE])
+    there = _cells([row[0] for row in page_of_them], sight.pipeline)
     rows = [
-        Row(key=key, name=name, kind=KINDS.get(kind, kind), is_system=is_system, cells=_row(cells.get(pk, {}), ids))
-        for pk, key, name, kind, is_system in some
+        Row(
+            key=key,
+            name=name,
+            kind=KINDS.get(kind, kind),
+            is_system=is_system,
+            team=team or "",
+            cells=_row(there.get(pk, {}), [one.pk if sight.sees(pk, one) else 0 for one in shown]),
+        )
+        for pk, key, name, kind, is_system, team in page_of_them
     ]
     return Page(rows=rows, total=total, number=number)
 
 
-def _published_in(shown: Sequence[Environment]) -> QuerySet[Application]:
-    there = ApplicationStatus.objects.filter(application=OuterRef("pk"), environment__in=shown)
-    return Application.objects.filter(Exists(there))
-
-
-def cells(application: Application, pipeline: Sequence[Environment]) -> dict[int, tuple[Cell, bool]]:
+def cells(application: Application, sight: Sight) -> dict[int, tuple[Cell, bool]]:
     """What each environment has of one application, by environment id, and whether it is a hotfix there."""
-    found = _cells([application.pk], pipeline).get(application.pk, {})
-    placed = _row(found, list(found))
-    return {one[0].environment_id: one for one in placed if one}
+    found = _cells([application.pk], sight.pipeline).get(application.pk, {})
+    seen = [one.pk for one in sight.environments if sight.sees(application.pk, one)]
+    return {pk: one for pk, one in zip(seen, _row(found, seen), strict=True) if one}
 
 
 def _cells(applications: Sequence[int], pipeline: Sequence[Environment]) -> dict[int, dict[int, Cell]]:

@@ -4,7 +4,7 @@ import time
 
 from django.db import connection
 
-from environments import ledger, maintenance, registry, sync
+from environments import application_tasks, application_work, ledger, maintenance, registry, sync
 
 WATCH_SECONDS = 60.0
 WATCH_PAUSE = 0.05
@@ -21,6 +21,11 @@ def check_connection(environment_id: int) -> None:
     registry.check_connection(environment_id)
 
 
+def work_on_application(task_id: int) -> None:
+    """Carry out a task on an application: tagging, settings, logs. Delivered twice, the second finds nothing."""
+    application_work.carry_out(task_id)
+
+
 def tick() -> None:
     """Every minute: queue what is due, end what a dead worker left behind, forget what is too old."""
     sync.queue_due()
@@ -28,7 +33,9 @@ def tick() -> None:
     ledger.close_lost()
     maintenance.settle()
     sync.give_up_orphans()
+    application_tasks.recover()
     ledger.prune()
+    application_tasks.prune()
     sync.prune()
 
 

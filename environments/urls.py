@@ -17,6 +17,7 @@ urlpatterns = [
     path("register/<uuid:key>/discard/", registration.discard, name="discard"),
     path("<uuid:key>/", environment.edit, name="edit"),
     path("<uuid:key>/live/", environment.live, name="live"),
+    path("<uuid:key>/histories/", environment.histories, name="histories"),
     path("<uuid:key>/synchronize/", infrastructure.synchronize, name="synchronize"),
     path("<uuid:key>/move/", infrastructure.move, name="move"),
     path("<uuid:key>/unregister/", environment.unregister, name="unregister"),

@@ -44,9 +44,9 @@ def following(version: str) -> str:
 
 def suggest(current: str, used: Collection[str]) -> str:
     """A free number for what is based on `current`: the next one, or one behind it where others have gone on."""
-    taken = {order(one) for one in used} | {order(current)}
+    taken = {order(one) for one in used}
     suggestion = following(current)
-    if order(suggestion) in taken and 0 < current.count(".") + 1 < PARTS:
+    if current and order(suggestion) in taken and current.count(".") + 1 < PARTS:
         suggestion = f"{current}.1"  # a hotfix of what is elsewhere further
     while suggestion and order(suggestion) in taken:
         suggestion = following(suggestion)

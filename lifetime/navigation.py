@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.urls import NoReverseMatch, ResolverMatch, reverse
 
+from environments.models import Environment, Hosting
 from lifetime import policy
 from lifetime.models import User
 from lifetime.policy import Action
@@ -37,6 +38,12 @@ class Page:
 class Tab:
     name: str
     pages: tuple[Page, ...]
+    name_with_cloud: str = ""  # what it is called as soon as an environment is in the cloud
+
+    def named(self) -> str:
+        if self.name_with_cloud and Environment.objects.registered().filter(hosting=Hosting.CLOUD).exists():
+            return self.name_with_cloud
+        return self.name
 
 
 TABS = (
@@ -49,6 +56,7 @@ TABS = (
             Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),
             Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
         ),
+        name_with_cloud="Environments",
     ),
 )
 
@@ -69,7 +77,7 @@ def entries(user: User, match: ResolverMatch | None) -> Iterator[Entry]:
         pages = [page for page in tab.pages if page.exists() and policy.may(user, page.action)]
         if pages:
             below = tuple(Entry(page.name, page.url, page.is_current(match)) for page in pages)
-            yield Entry(tab.name, below[0].url, any(entry.is_current for entry in below), below)
+            yield Entry(tab.named(), below[0].url, any(entry.is_current for entry in below), below)
 
 
 def first_page(user: User) -> str:

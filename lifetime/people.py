@@ -20,13 +20,13 @@ LABELS = {"email": "e-mail address", "role": "default role", "is_active": "activ
 
 def clean_line(text: str, field: str, *, longest: int, needed: bool = True) -> str:
     """The text, trimmed, when it is one line of this length at most; Refused otherwise."""
-    text = text.strip()
+    text, label = text.strip(), LABELS.get(field, field)
     if needed and not text:
-        raise Refused(f"A {field} is needed.", field=field)
+        raise Refused(f"The {label} is missing.", field=field)
     if len(text) > longest:
-        raise Refused(f"The {field} has {len(text)} characters; {longest} at most.", field=field)
+        raise Refused(f"The {label} has {len(text)} characters; {longest} at most.", field=field)
     if not text.isprintable():
-        raise Refused(f"Write the {field} in one line, without control characters.", field=field)
+        raise Refused(f"Write the {label} in one line, without control characters.", field=field)
     return text
 
 

@@ -38,8 +38,6 @@ class Action(StrEnum):
     MANAGE_PEOPLE = "manage_people"
     MANAGE_TEAMS = "manage_teams"
     MANAGE_APPLICATION_ROLES = "manage_application_roles"
-    VIEW_APPLICATIONS = "view_applications"
-    BLOCK_APPLICATIONS = "block_applications"
     PREPARE_PLANS = "prepare_plans"
 
 
@@ -94,7 +92,8 @@ def may(
 ) -> Decision:
     """Whether this person may do this now; with source and target, on both of them. Asks no environment.
 
-    A list reads the person's `permissions` once and gives them along; then nothing here asks the database.
+    A person's permissions are read once for each object of that person, that is once in a request, so lists may ask
+    here for each row; `permissions` are others to go by.
     """
     if lack := _lacks_right(user, action, environments, application, team, permissions):
         return Decision(False, lack)
@@ -125,16 +124,18 @@ def _lacks_right(
     if not isinstance(user, User | ServiceAccount) or not user.is_active:
         return "Log in first."
     for environment in environments:
-        if not environment.is_registered and action != Action.REGISTER_ENVIRONMENT and user.manages_infrastructure:
+        if not environment.is_registered and action != Action.REGISTER_ENVIRONMENT:
             return f"{environment} is not registered."
     if action in (Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
         return _lacks_team_right(user, team, application, permissions)
     by_application = action == Operation.SYNCHRONIZE and application is not None
     if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:
-        held = permissions or Permissions.of(user, environments)
-        if action == Operation.CREATE_APPLICATIONS:
-            return _lacks_creation(held, environments, team)
-        return _lacks_level(held, action, environments, application)
+        if action == Action.VIEW_APPLICATIONS and not environments:
+            return ""  # the page shows what there is for whoever looks
+        held = permissions or _held(user)
+        if not environments:
+            return _lacks_everywhere(held, action, application, team)
+        return _lacks_on_ladder(held, action, environments, application, team)
     if not user.manages_infrastructure:
         return f"This needs a role with “{MANAGE}”; yours is {user.role}. Ask an administrator for it."
     managed_by_support = (Action.TOGGLE_MAINTENANCE, Action.UNREGISTER_ENVIRONMENT, Operation.EDIT_ENVIRONMENT)
@@ -142,6 +143,36 @@ def _lacks_right(
         if environment.is_cloud and action in managed_by_support:
             return f"{environment} is a cloud environment: support staff do this for you. Open a support case."
     return ""
+
+
+def _held(user: User | ServiceAccount) -> Permissions:
+    held: Permissions | None = user.__dict__.get("_permissions")
+    if held is None:
+        held = user.__dict__["_permissions"] = Permissions.of(user)
+    return held
+
+
+def _lacks_everywhere(
+    held: Permissions, action: Action | Operation, application: Application | None, team: Team | None
+) -> str:
+    """Nothing when it is allowed in some environment, else why not in the first."""
+    lacks = [
+        _lacks_on_ladder(held, action, [environment], application, team)
+        for environment in Environment.objects.registered().in_order()
+    ]
+    return "" if "" in lacks else next(iter(lacks), "No environment is registered.")
+
+
+def _lacks_on_ladder(
+    held: Permissions,
+    action: Action | Operation,
+    environments: Sequence[Environment],
+    application: Application | None,
+    team: Team | None,
+) -> str:
+    if action == Operation.CREATE_APPLICATIONS:
+        return _lacks_creation(held, environments, team)
+    return _lacks_level(held, action, environments, application)
 
 
 def _lacks_level(
@@ -180,7 +211,7 @@ def _lacks_team_right(
         if in_a_team.exists():
             return ""
     else:
-        held = permissions or Permissions.of(user, [])
+        held = permissions or _held(user)
         if team is not None:
             allowed = held.manages_team(team.pk)
         elif application is not None:
@@ -226,7 +257,7 @@ def get_application(user: Person, key: UUID, action: Action | Operation, *enviro
     if application is None or not isinstance(user, User | ServiceAccount):
         raise Http404("There is no such application.")
     registered = list(Environment.objects.registered())
-    held = Permissions.of(user, registered)
+    held = _held(user)
     seen = any(held.level(application.pk, environment) >= Level.LIST for environment in registered)
     if not seen and not held.manages_application(application.pk):
         raise Http404("There is no such application.")

@@ -107,7 +107,7 @@ def revoke_token(token: ServiceToken, *, by: Author) -> None:
 
 def authenticate(secret: str) -> ServiceAccount | None:
     """The active account whose valid token this is. Its use is noted, once a minute at most."""
-    if not secret.startswith(MARK) or len(secret) > 200:
+    if not secret.startswith(MARK) or not secret.isascii() or len(secret) > 200:
         return None
     found = ServiceToken.objects.valid().select_related("account__role").filter(hash=_hash(secret)).first()
     if found is None:

@@ -1,14 +1,20 @@
 from environments.models.application import Application, ApplicationStatus, Module, ModuleStatus
+from environments.models.application_block import ApplicationBlock
+from environments.models.application_task import ApplicationTask, TaskKind, TaskStatus
 from environments.models.contact import Contact, Outcome, Purpose
 from environments.models.delivery import AuthenticationProvider, TechnicalPreview
 from environments.models.environment import Environment, EnvironmentPurpose, Hosting, Registration
 from environments.models.environment_filter import EnvironmentFilter
 from environments.models.maintenance import MaintenanceWindow, RefusedOperation, WindowStatus
 from environments.models.sync import SyncRun, SyncState, SyncStatus, SyncTrigger
+from environments.models.version import ApplicationVersion, ModuleVersion
 
 __all__ = [
     "Application",
+    "ApplicationBlock",
     "ApplicationStatus",
+    "ApplicationTask",
+    "ApplicationVersion",
     "AuthenticationProvider",
     "Contact",
     "Environment",
@@ -18,6 +24,7 @@ __all__ = [
     "MaintenanceWindow",
     "Module",
     "ModuleStatus",
+    "ModuleVersion",
     "Outcome",
     "Purpose",
     "RefusedOperation",
@@ -26,6 +33,8 @@ __all__ = [
     "SyncState",
     "SyncStatus",
     "SyncTrigger",
+    "TaskKind",
+    "TaskStatus",
     "TechnicalPreview",
     "WindowStatus",
 ]

@@ -29,6 +29,14 @@ class Application(models.Model):
     url_path = models.CharField(max_length=120, blank=True)
     is_system = models.BooleanField(default=False)
     changed_at = models.DateTimeField()
+    definition_environment = models.ForeignKey(
+        "environments.Environment",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Its name and look are those of this environment; empty: of the one where it changed last.",
+    )
 
     def __str__(self) -> str:
         return self.name

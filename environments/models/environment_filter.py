@@ -9,7 +9,7 @@ from environments.models.environment import Environment
 
 
 class EnvironmentFilter(models.Model):
-    """A person's own named set of environments: pages then show only these. At least two; see `environments.filters`."""
+    """A person's own named set of at least two environments: pages then show only these."""
 
     key = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="environment_filters")

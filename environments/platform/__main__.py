@@ -18,12 +18,15 @@ from typing import IO, Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from environments.platform import seed
+from environments.platform import configuration, seed
+from environments.platform import content as contents
 from environments.platform.answers import CLOSE, Problem, date
 from environments.platform.arrivals import Arrivals
+from environments.platform.canonical import canonical
 from environments.platform.environment import Environment
 from environments.platform.log import AccessLog
 from environments.platform.server import Server
+from environments.platform.shelf import Shelf
 from environments.platform.store import Store
 
 ENDED_CONTACTS_SECONDS = 7 * 24 * 3600  # a contact is ended for good; after a week no request of it can be on its way
@@ -176,17 +179,33 @@ def _environments(store: Store, options: argparse.Namespace, arrivals: Arrivals)
         names = {"": options.name}
     known = {row.prefix for row in store.environments()}
     if new := [prefix for prefix in names if prefix not in known]:
-        applications = seed.applications(options.purpose, count=options.applications, modules=options.modules)
+        applications = [
+            _row(application)
+            for application in seed.applications(options.purpose, count=options.applications, modules=options.modules)
+        ]
         with store.transaction():
             for prefix in new:
                 store.add_environment(prefix, seed.documents(names[prefix], options.purpose), applications)
     documents = store.documents()
     ended = store.ended_contacts(since=time.time() - ENDED_CONTACTS_SECONDS)
     return [
-        Environment(row, documents[row.id], ended.get(row.id, set()), store, arrivals)
+        Environment(
+            row,
+            documents[row.id],
+            ended.get(row.id, set()),
+            store,
+            arrivals,
+            Shelf(options.data / "files" / str(row.id)),
+        )
         for row in store.environments()
         if row.prefix in names
     ]
+
+
+def _row(application: dict[str, Any]) -> dict[str, Any]:
+    settings = configuration.digest_of(application, contents.seeded(application), {})
+    body = canonical({**application, "settings_digest": settings})
+    return {"key": application["key"], "name": application["name"], "body": body}
 
 
 def _token(options: argparse.Namespace) -> tuple[str, str]:

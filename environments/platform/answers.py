@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 from environments.platform.canonical import canonical, digest
@@ -20,6 +21,17 @@ class Answer:
     def closing(self) -> "Answer":
         """The same answer as the last one of its connection."""
         return Answer(self.status, self.body, [*self.headers, CLOSE])
+
+
+@dataclass(slots=True, frozen=True)
+class FileAnswer:
+    """A part of a file, streamed from disk."""
+
+    status: int
+    path: Path
+    start: int
+    length: int
+    headers: Headers
 
 
 class Problem(Exception):

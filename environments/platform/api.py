@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
-from environments.platform.answers import Answer, Document, Problem, json_answer, method_not_allowed, not_found
+from environments.platform import capabilities
+from environments.platform.answers import (
+    Answer,
+    Document,
+    FileAnswer,
+    Problem,
+    json_answer,
+    method_not_allowed,
+    not_found,
+)
 from environments.platform.canonical import canonical, digest
+from environments.platform.capabilities import page_of
 from environments.platform.schemas import (
     AuthenticationBody,
     PermissionsBody,
@@ -20,10 +30,10 @@ from environments.platform.schemas import (
 if TYPE_CHECKING:
     from environments.platform.call import Call
 
-Handler = Callable[["Call"], Awaitable[Answer]]
+Handler = Callable[["Call"], Awaitable[Answer | FileAnswer]]
 BASE = "/environment/v1"
-PAGE = 500
-LARGEST_PAGE = 2000
+UUID_TEXT = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+PARAMETERS = {"key": UUID_TEXT, "version_key": UUID_TEXT, "id": UUID_TEXT, "digest": r"sha256:[0-9a-f]{64}"}
 
 
 async def get_digests(call: Call) -> Answer:
@@ -38,12 +48,8 @@ def get_document(name: str) -> Handler:
 
 
 async def get_applications(call: Call) -> Answer:
-    query = parse_qs(call.query.decode("latin-1"), keep_blank_values=True)
-    since = query.get("since", ["0"])[-1]
-    limit = query.get("limit", [str(PAGE)])[-1]
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= LARGEST_PAGE):
-        raise Problem(400, "bad-query", "A parameter is wrong", f"limit must be a number from 1 to {LARGEST_PAGE}.")
-    return Document(call.environment.feed(since=since, limit=int(limit)).body).answer(call.if_none_match)
+    since, limit = page_of(call)
+    return Document(call.environment.feed(since=since, limit=limit).body).answer(call.if_none_match)
 
 
 async def put_permissions(call: Call) -> Answer:
@@ -103,7 +109,7 @@ async def put_authentication(call: Call) -> Answer:
 
 
 async def delete_contact(call: Call) -> Answer:
-    contact = call.path.removeprefix("/contacts/")
+    contact = call.parameters["id"]
     if contact != str(call.contact):
         raise Problem(
             400, "bad-headers", "A header is missing or wrong", "Lifetime-Contact must be the contact to end."
@@ -128,18 +134,29 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/authentication": {"GET": get_document("authentication"), "PUT": put_authentication},
     "/contacts/{id}": {"DELETE": delete_contact},
 }
+for _path, _methods in capabilities.ROUTES.items():
+    ROUTES.setdefault(_path, {}).update(_methods)
 
 
-def find(method: str, path: str) -> Handler:
-    """The handler of a path below the API's base."""
-    methods = ROUTES.get(path)
-    if methods is None and path.startswith("/contacts/"):
-        number = path.removeprefix("/contacts/")
-        if number.isascii() and number.isdigit():
-            methods = ROUTES["/contacts/{id}"]
+def _pattern(path: str) -> re.Pattern[str]:
+    named = {**PARAMETERS, "id": r"[0-9]+"} if path == "/contacts/{id}" else PARAMETERS
+    return re.compile(re.sub(r"\{(\w+)\}", lambda found: f"(?P<{found[1]}>{named[found[1]]})", path), re.ASCII)
+
+
+PATTERNS = [(_pattern(path), methods) for path, methods in ROUTES.items() if "{" in path]
+
+
+def find(method: str, path: str) -> tuple[Handler, dict[str, str]]:
+    """The handler of a path below the API's base, and the parameters in it."""
+    methods, parameters = ROUTES.get(path), {}
+    if methods is None:
+        for pattern, candidates in PATTERNS:
+            if found := pattern.fullmatch(path):
+                methods, parameters = candidates, found.groupdict()
+                break
     if methods is None:
         raise not_found(f"{BASE}{path}")
     handler = methods.get(method)
     if handler is None:
         raise method_not_allowed(method, f"{BASE}{path}", list(methods))
-    return handler
+    return handler, parameters

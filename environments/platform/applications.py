@@ -7,6 +7,7 @@ from uuid import UUID, uuid4, uuid5
 from environments.platform import clock
 from environments.platform.answers import Problem
 from environments.platform.canonical import canonical
+from environments.platform.packages import Parts
 from environments.platform.schemas import ApplicationChange, ModuleChange
 
 NAMESPACE = UUID("6a1f0f0e-8a3c-5d7e-9b0a-4c2d1e3f5a6b")  # the same application has the same key in every environment
@@ -54,6 +55,8 @@ def create(change: ApplicationChange, *, at: float) -> dict[str, Any]:
         "consistency": "",
         "consistency_message": "",
         "modules": [],
+        "team_key": None,
+        "colour": "",
     }
     modules = change.modules if change.modules is not None else [ModuleChange(name=change.name.replace(" ", ""))]
     return publish(application, change.model_copy(update={"modules": modules}), at=at)
@@ -65,7 +68,7 @@ def publish(application: dict[str, Any], change: ApplicationChange, *, at: float
     A list of modules is the whole new list, each entry a change of the module with its key or name; without one, the
     first module counts as edited.
     """
-    given = change.model_dump(mode="json", exclude_none=True, exclude={"key", "modules"})
+    given = change.model_dump(mode="json", exclude_none=True, exclude={"key", "modules", "extensibility"})
     stamp = {"changed_at": clock.text(at), "changed_by": "developer", "is_modified": "version" not in given}
     after = {**application, **stamp, **given}
     if "version" in given and "version_key" not in given:
@@ -109,7 +112,7 @@ def _published_module(
         "is_modified": application["is_modified"],
         "changed_at": application["changed_at"],
         "changed_by": application["changed_by"],
-        **change.model_dump(mode="json", exclude_none=True, exclude={"key"}),
+        **change.model_dump(mode="json", exclude_none=True, exclude={"key", *Parts.model_fields}),
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from environments.platform.answers import JSON, Answer, Headers, Problem
+from environments.platform.answers import JSON, Answer, FileAnswer, Headers, Problem
 from environments.platform.canonical import canonical
 from environments.platform.schemas import Strict
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HUGE = 2 * 1024**3
 PIECE = b"x" * 65_536
 DEPTH = 10_000
-FAILURES = r"^(|status:[45]\d\d|html|redirect|huge|deep|garbage|wrong_types|duplicate_keys|hang|half)$"
+FAILURES = r"^(|status:[45]\d\d|html|redirect|huge|deep|garbage|wrong_types|duplicate_keys|hang|half|lost|corrupt)$"
 
 
 class BehaviourBody(Strict):
@@ -55,8 +55,11 @@ class Behaviour:
         return {**self.body.model_dump(), "left": self.left}
 
 
-async def fail(call: Call, failure: str, answer: Answer) -> None:
+async def fail(call: Call, failure: str, answer: Answer | FileAnswer) -> None:
     """Give the call an answer that is wrong in the named way; `answer` is what it should have been."""
+    if isinstance(answer, FileAnswer):
+        await _fail_file(call, failure, answer)
+        return
     if failure.startswith("status:"):
         status = int(failure[7:])
         await call.answer(Problem(status, "switched", "Switched to fail", "The test switch is set.").answer())
@@ -78,6 +81,21 @@ async def fail(call: Call, failure: str, answer: Answer) -> None:
         call.hang_up()
     else:
         await call.answer(_with(_wrong_body(failure, answer.body), b"application/json"))
+
+
+async def _fail_file(call: Call, failure: str, answer: FileAnswer) -> None:
+    """`half` breaks off in the middle, `corrupt` changes one byte; else the failures of any answer."""
+    if failure not in ("half", "corrupt"):
+        await fail(call, failure, Answer(200, b"{}"))
+        return
+    content = bytearray(answer.path.read_bytes()[answer.start : answer.start + answer.length])
+    await call.start(answer.status, answer.headers)
+    if failure == "half":
+        await call.write(bytes(content[: len(content) // 2]))
+        call.hang_up()
+        return
+    content[len(content) // 2] ^= 1
+    await call.answer_rest(bytes(content))
 
 
 def _wrong_body(failure: str, body: bytes) -> bytes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from environments.platform import clock
-from environments.platform.answers import CLOSE, Answer, Headers, Problem, date
+from environments.platform.answers import CLOSE, Answer, FileAnswer, Headers, Problem, date
 from environments.platform.canonical import LARGEST_BODY, MalformedError, parse
 from environments.platform.environment import contact_ended, deadline_passed, deadline_reached, epoch_passed
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from environments.platform.log import AccessLog
 
 LARGEST_NUMBER = 2**63 - 1
+PIECE = 256 * 1024  # of a file
 FAREWELL_SECONDS = 1.0
 LONGEST_SECONDS = 24 * 3600.0  # whatever the deadline
 CONTRACT_HEADERS = (b"authorization", b"lifetime-contact", b"lifetime-deadline", b"lifetime-epoch")
@@ -54,6 +56,7 @@ class Call:
         "ignores_deadline",
         "is_farewell",
         "method",
+        "parameters",
         "path",
         "query",
         "started",
@@ -74,6 +77,7 @@ class Call:
         self.environment = environment
         self.method = scope["method"]
         self.path = path
+        self.parameters: dict[str, str] = {}  # of the path
         self.query = scope["query_string"]
         self.contact: int | None = None
         self.epoch: int | None = None
@@ -148,6 +152,9 @@ class Call:
     def forget_condition(self) -> None:
         self._headers.pop(b"if-none-match", None)
 
+    def header(self, name: bytes) -> bytes:
+        return self._headers.get(name, b"")
+
     @property
     def if_none_match(self) -> bytes | None:
         return self._headers.get(b"if-none-match")
@@ -166,18 +173,35 @@ class Call:
     async def _body(self) -> bytes:
         length = self._headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > LARGEST_BODY:
-            raise _too_large()
+            raise _too_large(LARGEST_BODY)
         while not self._body_complete:
             await self._hear()
             if self.bytes_in > LARGEST_BODY:
-                raise _too_large()
+                raise _too_large(LARGEST_BODY)
         return bytes(self._received)
+
+    async def pieces(self, largest: int) -> AsyncIterator[bytes]:
+        """The body as it comes, without keeping it."""
+        length = self._headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > largest:
+            raise _too_large(largest)
+        while not self._body_complete:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise Disconnected
+            piece = message.get("body", b"")
+            self.bytes_in += len(piece)
+            self._body_complete = not message.get("more_body", False)
+            if self.bytes_in > largest:
+                raise _too_large(largest)
+            if piece:
+                yield piece
 
     async def pause(self, seconds: float | None) -> None:
         """Let time pass (for ever: None) as long as the client is there."""
         try:
             async with asyncio.timeout(seconds):
-                while self.bytes_in <= LARGEST_BODY:
+                while len(self._received) <= LARGEST_BODY:
                     await self._hear()
         except TimeoutError:
             pass
@@ -192,8 +216,11 @@ class Call:
         self._body_complete = self._body_complete or not message.get("more_body", False)
 
     # The answer
-    async def answer(self, answer: Answer, *, outcome: str = "answered") -> None:
-        """Answer in one piece."""
+    async def answer(self, answer: Answer | FileAnswer, *, outcome: str = "answered") -> None:
+        """Answer in one piece, or with a file."""
+        if isinstance(answer, FileAnswer):
+            await self._stream(answer)
+            return
         if outcome == "answered" and self._transport is not None and self._transport.is_closing():
             raise Disconnected
         body = answer.body
@@ -205,6 +232,19 @@ class Call:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
         self.bytes_out = len(body)
         self.finish(outcome, at=now)
+
+    async def _stream(self, answer: FileAnswer) -> None:
+        with answer.path.open("rb") as file:
+            await self.start(answer.status, answer.headers)
+            file.seek(answer.start)
+            left = answer.length if self.method != "HEAD" else 0
+            while left > PIECE:
+                piece = await asyncio.to_thread(file.read, PIECE)
+                if not piece:
+                    raise OSError(f"{answer.path} is shorter than it was")
+                left -= len(piece)
+                await self.write(piece)
+            await self.answer_rest(file.read(left))
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin an answer that goes out in pieces."""
@@ -323,5 +363,5 @@ def _bad_headers(detail: str) -> Problem:
     return Problem(400, "bad-headers", "A header is missing or wrong", detail)
 
 
-def _too_large() -> Problem:
-    return Problem(413, "body-too-large", "The body is too large", f"At most {LARGEST_BODY} bytes.", headers=[CLOSE])
+def _too_large(largest: int) -> Problem:
+    return Problem(413, "body-too-large", "The body is too large", f"At most {largest:,} bytes.", headers=[CLOSE])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from environments.platform import applications, clock
+from environments.platform import applications, clock, configuration, journal, versions
+from environments.platform import content as contents
 from environments.platform.answers import Document, Problem
 from environments.platform.canonical import canonical, digest
+from environments.platform.schemas import CAPABILITIES
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -16,7 +20,9 @@ if TYPE_CHECKING:
     from environments.platform.arrivals import Arrivals
     from environments.platform.behaviour import Behaviour
     from environments.platform.call import Call
+    from environments.platform.content import Content
     from environments.platform.schemas import ApplicationChange
+    from environments.platform.shelf import Shelf
     from environments.platform.store import EnvironmentRow, Store
 
 MASK = "***"
@@ -31,7 +37,13 @@ class Feed:
 
 class Environment:
     def __init__(
-        self, row: EnvironmentRow, documents: dict[str, bytes], ended: set[int], store: Store, arrivals: Arrivals
+        self,
+        row: EnvironmentRow,
+        documents: dict[str, bytes],
+        ended: set[int],
+        store: Store,
+        arrivals: Arrivals,
+        shelf: Shelf,
     ) -> None:
         self.id = row.id
         self.prefix = row.prefix
@@ -44,9 +56,12 @@ class Environment:
         self.calls: set[Call] = set()
         self.behaviour: Behaviour | None = None
         self.clock_offset = 0.0
-        self._store = store
+        self.store = store
+        self.shelf = shelf
         self._arrivals = arrivals
         self._stored = documents
+        self._addresses: dict[str, str] | None = None
+        documents["facts"] = canonical({**_value(documents["facts"]), "capabilities": CAPABILITIES})
         self._documents = {name: _document(name, body) for name, body in documents.items()}
         self.values: dict[str, Any] = {name: _value(body) for name, body in documents.items()}
         self.digests = self._make_digests()
@@ -68,7 +83,7 @@ class Environment:
         changed = {name: body for name, body in bodies.items() if body != self._stored[name]}
         if not changed:
             return
-        self._store.save_documents(self.id, changed)
+        self.store.save_documents(self.id, changed)
         for name, body in changed.items():
             self._stored[name] = body
             self.values[name] = changes[name]
@@ -98,7 +113,7 @@ class Environment:
 
     def feed(self, *, since: str, limit: int) -> Feed:
         start = self._sequence_of(since)
-        rows = self._store.feed(self.id, since=start, limit=limit + 1)
+        rows = self.store.feed(self.id, since=start, limit=limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         cursor = self.cursor(rows[-1].sequence if more else self.sequence)
@@ -107,14 +122,19 @@ class Environment:
         return Feed(cursor, more, applications.page(present, removed, cursor=cursor, more=more))
 
     def _sequence_of(self, cursor: str) -> int:
+        sequence = self.number_of(cursor)
+        if cursor == "0" or self.horizon <= sequence <= self.sequence:
+            return sequence
+        raise cursor_unknown()
+
+    def number_of(self, cursor: str) -> int:
+        """The number in a cursor of this environment."""
         if cursor == "0":
             return 0
         generation, _, number = cursor.rpartition("-")
         if generation == self.generation and number.isascii() and number.isdigit() and len(number) < 19:
-            sequence = int(number)
-            if self.horizon <= sequence <= self.sequence:
-                return sequence
-        raise Problem(410, "cursor-unknown", "The cursor cannot be served", "Start again from since=0.")
+            return int(number)
+        raise cursor_unknown()
 
     def publish(self, change: ApplicationChange) -> tuple[dict[str, Any], bool]:
         """Create or change an application; answer it and whether it is new."""
@@ -125,56 +145,113 @@ class Environment:
             application = applications.create(change, at=self.now())
         else:
             application = applications.publish(known, change, at=self.now())
-        namesake = self._store.application(self.id, name=application["name"])
+        namesake = self.store.application(self.id, name=application["name"])
         if namesake is not None and namesake["key"] != application["key"]:
-            raise Problem(
-                409, "name-taken", "The name is taken", f"Another application is named {application['name']!r}."
-            )
-        self.sequence = self._store.save_application(
-            self.id, application["key"], application["name"], canonical(application)
-        )
-        self.digests = self._make_digests()
+            raise name_taken(application["name"])
+        extended = contents.published(contents.load(self, known or application), application, change)
+        with self.changes():
+            if known is not None:
+                versions.adopt(self, known)
+            self.save(application, content=extended)
+            journal.write(self, application["key"], "Publish", "Published.", user=application["changed_by"])
         return application, known is None
 
     def _find(self, change: ApplicationChange) -> dict[str, Any] | None:
         if change.key is not None:
-            return self._store.application(self.id, key=str(change.key))
-        return self._store.application(self.id, name=change.name or "")
+            return self.store.application(self.id, key=str(change.key))
+        return self.store.application(self.id, name=change.name or "")
 
     def remove(self, key: UUID) -> None:
-        removed = self._store.remove_application(self.id, str(key))
-        if removed is None:
-            raise Problem(404, "application-unknown", "There is no such application", f"Nothing has the key {key}.")
-        self.sequence, self.horizon = removed
+        with self.changes():
+            removed = self.store.remove_application(self.id, str(key))
+            if removed is None:
+                raise application_unknown(str(key))
+            self.sequence, self.horizon = removed
+
+    def find(self, key: str) -> dict[str, Any] | None:
+        return self.store.application(self.id, key=key)
+
+    def require(self, key: str) -> dict[str, Any]:
+        found = self.find(key)
+        if found is None:
+            raise application_unknown(key)
+        return found
+
+    @contextmanager
+    def changes(self) -> Iterator[None]:
+        """Save applications and what belongs to them: all of it durably, or nothing."""
+        before = self.sequence, self.horizon
+        try:
+            with self.store.transaction():
+                yield
+        except BaseException:
+            self.sequence, self.horizon = before
+            raise
+        self._addresses = None
         self.digests = self._make_digests()
 
+    def save(self, application: dict[str, Any], *, content: Content | None = None, values: Any = None) -> None:
+        """Inside `changes`: the application is the newest change; its content and its settings, if they are given."""
+        if content is not None:
+            contents.save(self, application["key"], content)
+        content = content or contents.load(self, application)
+        if values is None:
+            values = configuration.load(self, application["key"])
+        application["settings_digest"] = configuration.digest_of(application, content, values)
+        self.sequence = self.store.save_application(
+            self.id, application["key"], application["name"], canonical(application)
+        )
+
+    def application_at(self, url_path: str) -> dict[str, Any] | None:
+        """The application that is served below a path."""
+        if self._addresses is None:
+            self._addresses = {
+                application["url_path"].casefold(): application["key"]
+                for application in self.applications()
+                if application["url_path"]
+            }
+        key = self._addresses.get(url_path.casefold())
+        return None if key is None else self.find(key)
+
     def applications(self) -> list[dict[str, Any]]:
-        return list(self._store.applications(self.id))
+        return list(self.store.applications(self.id))
 
     # Fences
     def raise_epoch(self, epoch: int) -> None:
         """From now on only this epoch or a later one is heard; what an earlier one began is ended."""
         self.epoch = epoch
-        self._store.note_epoch(self.id, epoch)
+        self.store.note_epoch(self.id, epoch)
         problem = epoch_passed(epoch)
         for call in [call for call in self.calls if (call.epoch or 0) < epoch and not call.is_farewell]:
             call.end("ended", problem)
 
     async def epoch_durable(self) -> None:
         epoch = self.epoch
-        await self._store.durable()
+        await self.store.durable()
         self.durable_epoch = max(self.durable_epoch, epoch)
 
     async def end_contact(self, contact: int) -> None:
         """Return when no request of the contact is being served; none will be, also after a restart."""
         if contact not in self.ended_contacts:
             self.ended_contacts.add(contact)
-            self._store.note_ended_contact(self.id, contact, at=clock.now())
+            self.store.note_ended_contact(self.id, contact, at=clock.now())
         problem = contact_ended(contact)
         for call in [call for call in self.calls if call.contact == contact and not call.is_farewell]:
             call.end("ended", problem)
         await self._arrivals.seen()
-        await self._store.durable()
+        await self.store.durable()
+
+
+def cursor_unknown() -> Problem:
+    return Problem(410, "cursor-unknown", "The cursor cannot be served", "Start again from since=0.")
+
+
+def application_unknown(key: str) -> Problem:
+    return Problem(404, "application-unknown", "There is no such application", f"Nothing has the key {key}.")
+
+
+def name_taken(name: str) -> Problem:
+    return Problem(409, "name-taken", "The name is taken", f"Another application is named {name!r}.")
 
 
 def epoch_passed(epoch: int) -> Problem:

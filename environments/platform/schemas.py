@@ -15,6 +15,9 @@ Consistency = Literal["", "Warning", "Error"]
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
+CAPABILITIES = ["application-settings", "logs", "references", "versions"]  # sorted; see docs/environment-api.md
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -55,6 +58,14 @@ class SettingsBody(Strict):
     mobile_apps_service: bool
     parallel_deployments: bool
     parallel_deployment_limit: Annotated[int, Field(ge=0, le=1000)]
+    environment_key: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class ByBody(Strict):
+    """The person for whom the console asks; shown and logged."""
+
+    name: Annotated[str, StringConstraints(max_length=200)]
+    username: Annotated[str, StringConstraints(max_length=200)]
 
 
 class ContentSecurityPolicyBody(Strict):
@@ -95,6 +106,13 @@ class ModuleChange(Strict):
     changed_by: Text | None = None
     consistency: Consistency | None = None
     consistency_message: Text | None = None
+    # what it consists of, as in a package's manifest (packages.Parts)
+    produces: list[dict[str, Any]] | None = None
+    consumes: list[dict[str, Any]] | None = None
+    site_properties: list[dict[str, Any]] | None = None
+    endpoints: list[dict[str, Any]] | None = None
+    timers: list[dict[str, Any]] | None = None
+    processes: list[dict[str, Any]] | None = None
 
 
 class ApplicationChange(Strict):
@@ -114,6 +132,9 @@ class ApplicationChange(Strict):
     consistency: Consistency | None = None
     consistency_message: Text | None = None
     modules: list[ModuleChange] | None = None
+    team_key: str | None = None
+    colour: Annotated[str, StringConstraints(max_length=20)] | None = None
+    extensibility: dict[str, Any] | None = None
 
 
 def check(schema: type[Schema], value: Any) -> Schema:
@@ -121,6 +142,15 @@ def check(schema: type[Schema], value: Any) -> Schema:
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:5]]
-        more = f" (and {error.error_count() - 5} more)" if error.error_count() > 5 else ""
-        raise Problem(422, "bad-body", "The body is not what this path takes", "; ".join(faults) + more) from None
+        raise bad_body(faults(error)) from None
+
+
+def faults(error: ValidationError) -> str:
+    """The first few members that are wrong, in words."""
+    found = [f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in error.errors()[:5]]
+    more = f" (and {error.error_count() - 5} more)" if error.error_count() > 5 else ""
+    return "; ".join(found) + more
+
+
+def bad_body(detail: str) -> Problem:
+    return Problem(422, "bad-body", "The body is not what this path takes", detail)

@@ -36,12 +36,78 @@ SORTS = (
     ("Library", "Library"),
 )  # fmt: skip
 PEOPLE = ("Ana Ferreira", "Jonas Weber", "Priya Nair", "Tomás Silva", "Wei Chen")
+COLOURS = ("#1a73e8", "#188038", "#b3261e", "#7b1fa2", "#e37400", "#00695c")
 PREVIEWS = [
     {"key": "mobile-update-distribution", "name": "Distribution of mobile app updates",
      "description": "Devices get new versions without a store."},
     {"key": "parallel-compilation", "name": "Parallel compilation", "description": "Modules compile side by side."},
     {"key": "structured-logs", "name": "Structured logs", "description": "Logs are written as JSON lines."},
 ]  # fmt: skip
+
+
+EXTENSIBILITY = {"preferences": {"global": [{"name": "DisallowOverscroll", "value": "true"}]}}
+ELEMENTS: dict[str, list[tuple[str, str]]] = {
+    "OrderService_CS": [("GetOrder", "Action"), ("ListOrders", "Action"), ("Order", "Entity")],
+    "PaymentService_CS": [("Authorize", "Action"), ("Capture", "Action")],
+    "DocumentService_CS": [("RenderPdf", "Action"), ("Archive", "Action")],
+    "DesignSystem": [("Layout", "Block"), ("Button", "Block"), ("Theme", "Theme")],
+    "Users": [("GetUser", "Action"), ("User", "Entity")],
+    "CustomerPortal_BL": [("PriceFor", "Action")],
+}
+USES: dict[str, list[tuple[str, str, list[str]]]] = {
+    "CustomerPortal": [("Design System", "DesignSystem", ["Layout", "Button"]),
+                       ("Customer Portal", "CustomerPortal_BL", ["PriceFor"])],
+    "CustomerPortal_BL": [("Order Service", "OrderService_CS", ["GetOrder", "ListOrders"]),
+                          ("Users", "Users", ["GetUser"])],
+    "BackOffice": [("Design System", "DesignSystem", ["Layout"]), ("Order Service", "OrderService_CS", ["GetOrder"]),
+                   ("Document Service", "DocumentService_CS", ["RenderPdf"])],
+    "FieldService": [("Order Service", "OrderService_CS", ["ListOrders"])],
+    "OrderService_CS": [("Payment Service", "PaymentService_CS", ["Authorize", "Capture"])],
+}  # fmt: skip
+
+
+def _parts() -> dict[str, dict[str, Any]]:
+    """By module name, what the believable applications consist of."""
+    parts: dict[str, dict[str, Any]] = {}
+    for module, elements in ELEMENTS.items():
+        produced = [{"name": name, "kind": kind, "signature": "1"} for name, kind in elements]
+        parts.setdefault(module, {})["produces"] = produced
+    for module, used in USES.items():
+        parts.setdefault(module, {})["consumes"] = [
+            {
+                "module_key": str(module_key_of(application, producer)),
+                "module_name": producer,
+                "application_key": str(key_of(application)),
+                "application_name": application,
+                "elements": [one for one in parts[producer]["produces"] if one["name"] in names],
+            }
+            for application, producer, names in used
+        ]
+    parts["BackOffice"]["site_properties"] = [
+        _property("PageSize", "Rows of a list.", "Integer", "50"),
+        _property("SupportAddress", "Where mail of customers goes.", "Text", "support@example.com"),
+        _property("MaintenanceBanner", "Shows a banner on every page.", "Boolean", "False"),
+    ]
+    parts["PaymentService_IS"] = {
+        "site_properties": [_property("ApiKey", "Of the payment provider.", "Text", "test-key", is_secret=True)],
+        "endpoints": [{"name": "PaymentApi", "kind": "REST", "default_url": "https://payments.example.com/v2"}],
+    }
+    parts["OrderService_CS"]["timers"] = [{"name": "CloseOldOrders", "default_schedule": "0 3 * * *"}]
+    parts["OrderService_CS"]["processes"] = [{"name": "OrderApproval", "signature": "1"}]
+    return parts
+
+
+def _property(name: str, description: str, data_type: str, default: str, *, is_secret: bool = False) -> dict[str, Any]:
+    return {
+        "name": name,
+        "description": description,
+        "data_type": data_type,
+        "default_value": default,
+        "is_secret": is_secret,
+    }
+
+
+PARTS = _parts()
 
 
 def documents(name: str, purpose: str) -> dict[str, bytes]:
@@ -82,7 +148,7 @@ def documents(name: str, purpose: str) -> dict[str, bytes]:
 
 
 def applications(purpose: str, *, count: int | None = None, modules: int | None = None) -> list[dict[str, Any]]:
-    """The first `count` applications, as rows of the store; the same name always has the same keys."""
+    """The first `count` applications; the same name always has the same keys."""
     stage = PURPOSES.index(purpose)
     values = []
     for index in range(len(APPLICATIONS) if count is None else count):
@@ -90,7 +156,7 @@ def applications(purpose: str, *, count: int | None = None, modules: int | None 
         if modules is not None:
             names = [names[0], *(f"{names[0]}_{number:02d}" for number in range(2, modules + 1))]
         values.append(_application(index, name, kind, url_path, description, names, versions[stage], stage))
-    return [{"key": value["key"], "name": value["name"], "body": canonical(value)} for value in values]
+    return values
 
 
 def _description(index: int) -> tuple[str, str, str, str, list[str], tuple[str, str, str]]:
@@ -146,4 +212,6 @@ def _application(
             }
             for module in names
         ],
+        "team_key": None,
+        "colour": COLOURS[index % len(COLOURS)],
     }

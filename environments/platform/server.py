@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from environments.platform import api, behaviour, developer, page
-from environments.platform.answers import Answer, Problem, json_answer, method_not_allowed, not_found
+from environments.platform.answers import Answer, FileAnswer, Problem, json_answer, method_not_allowed, not_found
 from environments.platform.call import Call, Disconnected
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ class Server:
                 call.end("ended", problem)
 
 
-async def _answer(call: Call) -> Answer:
-    return await api.find(call.method, call.path)(call)
+async def _answer(call: Call) -> Answer | FileAnswer:
+    handler, call.parameters = api.find(call.method, call.path)
+    return await handler(call)
 
 
 async def _misbehave(call: Call, switched: behaviour.Behaviour) -> None:
@@ -118,6 +119,11 @@ async def _misbehave(call: Call, switched: behaviour.Behaviour) -> None:
         await call.answer(await _answer(call))
         return
     call.forget_condition()
+    if switched.body.fail == "lost":
+        with contextlib.suppress(Problem):
+            await _answer(call)
+        call.hang_up()
+        return
     right = await _answer(call) if call.method == "GET" else json_answer({"digest": "sha256:" + "0" * 64})
     await behaviour.fail(call, switched.body.fail, right)
 

@@ -1,5 +1,7 @@
 """What must survive a restart, in one SQLite file: documents, applications and their changes, epochs, ended contacts.
 
+The tables of capabilities (versions, settings, logs, deployments, ...) are read and written by the modules named after them.
+
 One process owns the file. Writes are durable when they return (write-ahead log, fsync at each commit). Two facts arrive
 in bursts, epochs and ended contacts, and are written together: many callers, one commit.
 """
@@ -48,6 +50,114 @@ CREATE TABLE ended_contact (
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
+CAPABILITIES = """
+CREATE TABLE content (  -- what an application consists of, beside its description in the change feed
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    parts BLOB NOT NULL,
+    package TEXT,  -- digest of the package that has its web files; nothing: they are generated
+    site TEXT,  -- folder that they are served from
+    compiled BLOB NOT NULL,  -- security settings as they were when it was published
+    PRIMARY KEY (environment, application)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE setting (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (environment, application)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE version (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    key TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    manifest BLOB NOT NULL,
+    web TEXT,  -- as content.package
+    digest TEXT,  -- of its package; nothing: not built yet
+    bytes INTEGER,
+    request BLOB,  -- what the console sent to make it
+    PRIMARY KEY (environment, application, key)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX version_sequence ON version (environment, application, sequence);
+CREATE INDEX version_key ON version (environment, key);
+CREATE TABLE package (  -- those that are whole
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    digest TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    application TEXT NOT NULL,
+    version TEXT NOT NULL,
+    added_at REAL NOT NULL,
+    PRIMARY KEY (environment, digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE creation (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    key TEXT NOT NULL,
+    request BLOB NOT NULL,
+    PRIMARY KEY (environment, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE log_line (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    level TEXT NOT NULL,
+    module TEXT NOT NULL,
+    user TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (environment, application, line)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE block (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    address TEXT NOT NULL,
+    username TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    blocked_at REAL NOT NULL,
+    blocked_until REAL NOT NULL,
+    PRIMARY KEY (environment, key)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE password (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    username TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (environment, username)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE event (
+    id TEXT PRIMARY KEY,
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    type TEXT NOT NULL,
+    body BLOB NOT NULL,
+    created_at REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL,
+    outcome TEXT NOT NULL DEFAULT ''  -- nothing: to be delivered
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_due ON event (next_at) WHERE outcome = '';
+CREATE TABLE deployment (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    id TEXT NOT NULL,
+    request BLOB NOT NULL,
+    state BLOB NOT NULL,
+    ended_at REAL,
+    started_at REAL NOT NULL,
+    PRIMARY KEY (environment, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deployment_line (
+    environment INTEGER NOT NULL,
+    deployment TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    type TEXT NOT NULL,
+    step TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (environment, deployment, line)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 2;
+"""
 
 
 class EnvironmentRow(NamedTuple):
@@ -73,6 +183,8 @@ class Store:
         self._db.execute("PRAGMA foreign_keys = ON")
         if self._one("PRAGMA user_version") == 0:
             self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+        if self._one("PRAGMA user_version") == 1:
+            self._db.executescript(f"BEGIN IMMEDIATE; {CAPABILITIES} COMMIT;")
         self._burst: list[tuple[str, tuple[Any, ...]]] = []
         self._commit: asyncio.Task[None] | None = None
 
@@ -82,6 +194,10 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
+        """All or nothing; inside another one it is a part of that."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -89,6 +205,18 @@ class Store:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    # For the modules of capabilities
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self._db.execute(statement, parameters).fetchall()
+
+    def row(self, statement: str, *parameters: Any) -> tuple[Any, ...] | None:
+        found: tuple[Any, ...] | None = self._db.execute(statement, parameters).fetchone()
+        return found
+
+    def write(self, statement: str, *parameters: Any) -> int:
+        """Durable when it returns (outside a transaction); answers how many rows it changed."""
+        return self._db.execute(statement, parameters).rowcount
 
     # Environments and their documents
     def environments(self) -> list[EnvironmentRow]:

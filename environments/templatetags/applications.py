@@ -15,7 +15,10 @@ from lifetime.templatetags import console
 
 register = template.Library()
 
-NOTHING = '<td class="matrix__cell matrix__cell--none"><span aria-hidden="true">·</span><span class="visually-hidden">not published</span></td>'  # noqa: E501
+NOTHING = (
+    '<td class="matrix__cell matrix__cell--none">'
+    '<span aria-hidden="true">·</span><span class="visually-hidden">not published</span></td>'
+)
 PROBLEMS = {
     "Error": ("failed", "failed", "Broken references"),
     "Warning": ("warning", "outdated", "Outdated consumers"),
@@ -31,10 +34,10 @@ def show_rows(rows: Iterable[Row]) -> SafeString:
 
 
 def _row(row: Row, folder: str, signs: dict[str, SafeString], zone: tzinfo) -> str:
-    system = " · system" if row.is_system else ""
+    about = row.kind + (" · system" if row.is_system else "") + (f" · {row.team}" if row.team else "")
     head = (
         f'<th scope="row" class="matrix__name"><a href="{folder}{row.key}/">{escape(row.name)}</a>'
-        f'<span class="matrix__about">{escape(row.kind)}{system}</span></th>'
+        f'<span class="matrix__about">{escape(about)}</span></th>'
     )
     return f"<tr>{head}{''.join(_cell(one, signs, zone) for one in row.cells)}</tr>\n"
 

@@ -67,16 +67,13 @@ def _page(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    windows = environment.windows.newest_first()[: WINDOWS_SHOWN + 1]
     context = {
         **_live(request, environment, loaded_epoch=environment.epoch),
+        **_histories(request, environment),
         "form": form,
         "may_edit": decision,
-        "windows": windows[:WINDOWS_SHOWN],
-        "has_more_windows": len(windows) > WINDOWS_SHOWN,
         "operations": Operation,
         "activities": Activity,
-        "history": audit_paging.history(environment.audit_object),
         "applications": environment.applications.count(),
         "clock": clock(environment.sync_state.clock_offset),
     }
@@ -111,6 +108,25 @@ def _live(request: AuthenticatedRequest, environment: Environment, *, loaded_epo
         "may_unregister": policy.may(request.user, Action.UNREGISTER_ENVIRONMENT, environment),
         "may_synchronize": policy.may(request.user, Operation.SYNCHRONIZE, environment),
         "may_view_audit_log": policy.may(request.user, Action.VIEW_AUDIT_LOG),
+    }
+
+
+@require_safe
+def histories(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """What was done to it, asked for now and then while the page is open."""
+    environment = policy.get_environment(request.user, key, Action.VIEW_INFRASTRUCTURE)
+    return render(request, "environments/_histories.html", _histories(request, environment))
+
+
+def _histories(request: AuthenticatedRequest, environment: Environment) -> dict[str, Any]:
+    windows = list(environment.windows.newest_first()[: WINDOWS_SHOWN + 1])
+    may_view = policy.may(request.user, Action.VIEW_AUDIT_LOG)
+    return {
+        "environment": environment,
+        "changed": CHANGED,
+        "windows": windows[:WINDOWS_SHOWN],
+        "has_more_windows": len(windows) > WINDOWS_SHOWN,
+        "history": audit_paging.history(environment.audit_object) if may_view else None,
     }
 
 

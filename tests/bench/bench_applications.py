@@ -1,6 +1,6 @@
 """What applications cost: `python -m tests.bench.bench_applications [matrix|sync]`.
 
-The matrix of 1,000 applications x 20 environments, by the time that the server takes and its queries; and the first full
+The matrix of 1,000 applications x 20 environments: the time that the server takes, and its queries. The first full
 synchronization of 5,000 applications x 10 modules with a real platform over HTTP, and the memory of this process.
 """
 
@@ -75,8 +75,8 @@ def _matrix() -> None:
             client.get(path)
             took.append(1000 * (time.perf_counter() - began))
         print(
-            f"  {what}: median {statistics.median(took):.0f} ms of server time (min {min(took):.0f}, max {max(took):.0f}), "
-            f"{len(queries)} queries, {len(answer.content) // 1024} KB"
+            f"  {what}: median {statistics.median(took):.0f} ms of server time "
+            f"(min {min(took):.0f}, max {max(took):.0f}), {len(queries)} queries, {len(answer.content) // 1024} KB"
         )
 
 
@@ -109,15 +109,15 @@ def _first_synchronization() -> None:
     from tests.platforms import Platform
 
     for applications, modules in [(500, 10), (5_000, 10)]:
-        with tempfile.TemporaryDirectory() as folder:
-            with Platform.start(Path(folder), applications=applications, modules=modules) as platform:
-                environment = create_environment(platform=platform)
-                before = _memory()
-                first = _synchronize(environment)
-                after = _memory()
-                again = _synchronize(environment)
-                stored = ApplicationStatus.objects.filter(environment=environment).count()
-                parts = ModuleStatus.objects.filter(environment=environment).count()
+        options = {"applications": applications, "modules": modules}
+        with tempfile.TemporaryDirectory() as folder, Platform.start(Path(folder), **options) as platform:
+            environment = create_environment(platform=platform)
+            before = _memory()
+            first = _synchronize(environment)
+            after = _memory()
+            again = _synchronize(environment)
+            stored = ApplicationStatus.objects.filter(environment=environment).count()
+            parts = ModuleStatus.objects.filter(environment=environment).count()
         assert (stored, parts) == (applications, applications * modules)
         print(
             f"{applications:,} applications x {modules} modules: first full synchronization {first:.2f} s "

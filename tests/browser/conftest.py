@@ -20,10 +20,15 @@ FAILED_ON_PURPOSE = re.compile(
 
 
 def pytest_collection_modifyitems(items):
-    """Every browser test reads what the server has committed."""
+    """Every browser test reads what the server has committed.
+
+    They come last: Playwright keeps an event loop in the thread from its first test on, and no task could run its own.
+    """
+    here = Path(__file__).parent
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if here in item.path.parents:
             item.add_marker(pytest.mark.django_db(transaction=True))
+    items.sort(key=lambda item: here in item.path.parents)
 
 
 @pytest.fixture(scope="session")

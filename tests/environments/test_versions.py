@@ -11,7 +11,7 @@ def test_one_to_three_numbers_of_up_to_three_digits_are_a_version(text, number):
     assert versions.clean(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "1.", ".1", "1.2.3.4", "1000", "1.2b", "1,2", "-1", "1..2", "１.２", "1.2\n3"])
+@pytest.mark.parametrize("text", ["", "1.", ".1", "1.2.3.4", "1000", "1.2b", "1,2", "-1", "1..2", "\uff11.2", "1.2\n3"])
 def test_anything_else_is_none(text):
     with pytest.raises(ValidationError):
         versions.clean(text)

@@ -15,7 +15,7 @@ from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HTMX = {"HX-Request": "true"}
-PAGES = ["edit", "live", "windows", "contacts", "syncs"]
+PAGES = ["edit", "live", "histories", "windows", "contacts", "syncs"]
 
 
 @pytest.fixture

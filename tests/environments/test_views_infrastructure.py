@@ -1,5 +1,6 @@
 """The Infrastructure page, and what is done to one environment from there."""
 
+import re
 import uuid
 from datetime import timedelta
 
@@ -77,6 +78,7 @@ def test_the_page_is_named_after_what_it_shows(client, user):
 
     html = text(client.get(url("list")))
     assert "<h1>Environments</h1>" in html
+    assert re.search('<a class="tabs__tab"[^>]*>Environments</a>', html)
     assert "Cloud</span>" in html
 
 

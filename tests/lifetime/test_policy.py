@@ -10,16 +10,42 @@ from environments import maintenance
 from environments.models import Environment
 from environments.operations import Operation
 from lifetime import policy
-from lifetime.models import Role
+from lifetime.models import Role, RoleLevel, ServiceAccount, Team, TeamApplication, TeamMembership, User
 from lifetime.policy import Action
 from tests.factories import actor, create_environment, create_support_staff, create_user
+from tests.lifetime.factories import create_application, create_manager, create_role
 
 pytestmark = pytest.mark.django_db
 
-PEOPLE = ["administrator", "own role", "developer", "teams only", "inactive", "support", "stranger"]
+PEOPLE = [
+    "administrator",
+    "own role",
+    "developer",
+    "reader",
+    "no access",
+    "teams only",
+    "inactive",
+    "support",
+    "stranger",
+]
 MANAGERS = {"administrator", "own role"}
 HOSTINGS = ["self_managed", "cloud"]
 BY_SUPPORT = {Action.TOGGLE_MAINTENANCE, Action.UNREGISTER_ENVIRONMENT, Operation.EDIT_ENVIRONMENT}
+# Who has which level in the environment of the table, and who may create applications there.
+LEVEL = {"administrator": 6, "developer": 5, "own role": 3, "reader": 2, "teams only": 2, "support": 5, "no access": 0}
+CREATORS = {"administrator", "developer", "support"}
+NEEDED = {
+    Action.PREPARE_PLANS: 1,
+    Action.VIEW_APPLICATIONS: 2,
+    Operation.TEST_APPLICATIONS: 2,
+    Operation.OPEN_SERVICE_CENTER: 3,
+    Operation.OPEN_SERVICE_STUDIO: 4,
+    Action.BLOCK_APPLICATIONS: 5,
+    Operation.CHANGE_APPLICATION_SETTINGS: 5,
+    Operation.TAG_APPLICATIONS: 5,
+    Operation.DEPLOY: 5,
+    Operation.OPERATE_PLANS: 5,
+}
 
 
 def person(kind):
@@ -27,12 +53,15 @@ def person(kind):
         case "administrator":
             return create_user()
         case "own role":
-            flags = {"manage_infrastructure_and_users": True, "manage_teams_and_application_roles": True}
-            return create_user(role=Role.objects.create(name="Operator", **flags))
+            return create_user(role=create_manager("Operator", level=3))
         case "developer":
             return create_user(manages_infrastructure=False)
+        case "reader":
+            return create_user(role=create_role("Reader"))
+        case "no access":
+            return create_user(role=create_role("Nobody", level=0))
         case "teams only":
-            return create_user(role=Role.objects.create(name="Lead", manage_teams_and_application_roles=True))
+            return create_user(role=create_role("Lead", manage_teams_and_application_roles=True))
         case "inactive":
             return create_user(is_active=False)
         case "support":
@@ -48,19 +77,117 @@ def place(hosting, *, is_in_maintenance):
     return Environment.objects.get(pk=environment.pk)
 
 
+def has_right(kind, hosting, action):
+    """What the table says, maintenance mode apart."""
+    if action in (Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
+        return kind in {*MANAGERS, "teams only"}
+    if action in NEEDED:
+        return LEVEL.get(kind, -1) >= NEEDED[action]
+    if action == Operation.CREATE_APPLICATIONS:
+        return kind in CREATORS
+    return kind in MANAGERS and not (hosting == "cloud" and action in BY_SUPPORT)
+
+
 @pytest.mark.parametrize("kind", PEOPLE)
 @pytest.mark.parametrize("hosting", HOSTINGS)
 @pytest.mark.parametrize("is_in_maintenance", [False, True])
 def test_the_table(kind, hosting, is_in_maintenance):
-    user, environment = person(kind), place(hosting, is_in_maintenance=is_in_maintenance)
+    environment = place(hosting, is_in_maintenance=is_in_maintenance)
+    user = person(kind)
 
     for action in (*Action, *Operation):
         decision = policy.may(user, action, environment)
-        lacks = kind not in MANAGERS or (hosting == "cloud" and action in BY_SUPPORT)
+        has = has_right(kind, hosting, action)
         paused = is_in_maintenance and isinstance(action, Operation)
-        assert bool(decision) == (not lacks and not paused), action
-        assert decision.is_temporary == (paused and not lacks), action
+        assert bool(decision) == (has and not paused), action
+        assert decision.is_temporary == (paused and has), action
         assert bool(decision.reason) == (not decision), action
+
+
+@pytest.mark.parametrize("kind", PEOPLE)
+@pytest.mark.parametrize("in_team", [None, 0, 3, 5])
+def test_the_table_for_an_application_of_a_team(kind, in_team):
+    environment, application = place("self_managed", is_in_maintenance=False), create_application()
+    user = person(kind)
+    if in_team is not None and kind != "stranger":
+        team = Team.objects.create(name="Claims")
+        TeamApplication.objects.create(team=team, application=application)
+        TeamMembership.objects.create(team=team, user=user, role=create_role(level=in_team))
+    base = LEVEL.get(kind, -1)
+    level = base if in_team is None or base < 1 else max(in_team, 1)
+
+    for action, needed in NEEDED.items():
+        decision = policy.may(user, action, environment, application=application)
+        assert bool(decision) == (level >= needed), action
+
+
+def test_source_and_target_need_different_levels():
+    source, target = create_environment(name="Source"), create_environment(name="Target")
+    role = create_role("Operations")
+    for environment, level in ((source, 2), (target, 5)):
+        RoleLevel.objects.create(role=role, environment=environment, level=level)
+    user = create_user(role=role)
+
+    assert policy.may(user, Operation.DEPLOY, source, target)
+    decision = policy.may(user, Operation.DEPLOY, target, source)
+    assert decision.reason == (
+        "Deploying to or from the environment needs “Change and Deploy Applications” in Source; "
+        "your role Operations has “List Applications”. Ask an administrator."
+    )
+
+
+def test_lists_ask_the_database_once(django_assert_num_queries):
+    environments = [create_environment() for _ in range(10)]
+    applications = [create_application() for _ in range(10)]
+    user = User.objects.select_related("role").get(pk=create_user(manages_infrastructure=False).pk)
+
+    with django_assert_num_queries(3):  # teams, roles on applications, levels
+        for environment in environments:
+            for application in applications:
+                assert policy.may(user, Operation.TAG_APPLICATIONS, environment, application=application)
+
+
+def test_a_service_account_may_what_its_role_may():
+    environment = create_environment()
+    account = ServiceAccount.objects.create(username="pipeline", role=Role.objects.developer())
+
+    assert policy.may(account, Operation.DEPLOY, environment)
+    assert not policy.may(account, Action.REGISTER_ENVIRONMENT)
+    account.is_active = False
+    assert policy.may(account, Operation.DEPLOY, environment).reason == "Log in first."
+
+
+def test_without_an_environment_a_level_counts_anywhere():
+    create_environment(purpose="Production")
+    developer = create_user(manages_infrastructure=False)
+    assert not policy.may(developer, Operation.CREATE_APPLICATIONS)
+    create_environment(purpose="Development")
+    assert policy.may(create_user(manages_infrastructure=False), Operation.CREATE_APPLICATIONS)
+
+
+def test_an_application_that_one_sees_nowhere_is_not_found():
+    create_environment()
+    application = create_application()
+
+    with pytest.raises(Http404):
+        policy.get_application(create_user(role=create_role(level=1)), application.key, Action.VIEW_APPLICATIONS)
+    reader = create_user(role=create_role(level=2))
+    assert policy.get_application(reader, application.key, Action.VIEW_APPLICATIONS) == application
+    with pytest.raises(PermissionDenied, match="Manage Teams and Application Roles"):
+        policy.get_application(reader, application.key, Action.MANAGE_APPLICATION_ROLES)
+
+
+def test_a_team_is_found_by_who_manages_it():
+    mine, other = Team.objects.create(name="Mine"), Team.objects.create(name="Other")
+    manager = create_user(manages_infrastructure=False)
+    lead = create_role(manage_teams_and_application_roles=True)
+    TeamMembership.objects.create(team=mine, user=manager, role=lead)
+
+    assert policy.get_team(manager, mine.key, Action.MANAGE_TEAMS) == mine
+    with pytest.raises(PermissionDenied, match="Manage Teams and Application Roles"):
+        policy.get_team(manager, other.key, Action.MANAGE_TEAMS)
+    with pytest.raises(Http404):
+        policy.get_team(create_user(manages_infrastructure=False), mine.key, Action.MANAGE_TEAMS)
 
 
 @pytest.mark.parametrize("kind", PEOPLE)

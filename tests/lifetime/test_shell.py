@@ -12,14 +12,14 @@ pytestmark = pytest.mark.django_db
 def test_the_start_page_leads_to_a_page_one_may_see(client):
     client.force_login(create_user(manages_infrastructure=False))
 
-    assert client.get("/").headers["Location"] == reverse("lifetime:settings")
+    assert client.get("/").headers["Location"] == reverse("applications:list")
 
 
 def test_a_page_of_the_shell_needs_one_query_for_the_person(client, django_assert_num_queries):
     client.force_login(create_user())
     client.get(reverse("lifetime:settings"))
 
-    with django_assert_num_queries(2):  # session, person with role
+    with django_assert_num_queries(3):  # session, person with role, whether any environment is in the cloud
         client.get(reverse("lifetime:settings"))
 
 

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from environments import filters as domain
 from environments.application_forms import EnvironmentFilterForm
+from environments.matrix import Sight
 from environments.models import EnvironmentFilter
-from environments.views.applications import objects
 from lifetime import policy
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest
@@ -20,7 +20,7 @@ from lifetime.requests import AuthenticatedRequest
 @require_safe
 def filters(request: AuthenticatedRequest) -> HttpResponse:
     policy.require(request.user, Action.VIEW_APPLICATIONS)
-    context = {"filters": domain.of(request.user), "fewest": domain.FEWEST, "seen": objects.pipeline(request.user)}
+    context = {"filters": domain.of(request.user), "fewest": domain.FEWEST, "seen": Sight.of(request.user).environments}
     return render(request, "applications/filters.html", context)
 
 
@@ -37,7 +37,7 @@ def edit(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 
 
 def _edit(request: AuthenticatedRequest, found: EnvironmentFilter) -> HttpResponse:
-    form = EnvironmentFilterForm(request.POST or None, instance=found, seen=objects.pipeline(request.user))
+    form = EnvironmentFilterForm(request.POST or None, instance=found, seen=Sight.of(request.user).environments)
     status = 200
     if request.method == "POST":
         status = 422

@@ -11,7 +11,6 @@ from django_htmx.http import trigger_client_event
 from environments import filters, matrix
 from environments.operations import Operation
 from environments.views.answers import CHANGED
-from environments.views.applications import objects
 from lifetime import policy
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest
@@ -45,7 +44,8 @@ def heads(request: AuthenticatedRequest) -> HttpResponse:
 
 
 def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
-    seen = objects.pipeline(request.user)
+    sight = matrix.Sight.of(request.user)
+    seen = sight.environments
     own = filters.of(request.user)
     chosen = filters.chosen(own, request.GET.get("filter", ""))
     wanted = {one.pk for one in chosen.environments.all()} if chosen else set()
@@ -58,6 +58,7 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
     }
     query = {name: value for name, value in asked.items() if value}
     return {
+        "sight": sight,
         "pipeline": seen,
         "columns": columns,
         "heads": [(column, policy.may(request.user, Operation.SYNCHRONIZE, column.environment)) for column in columns],
@@ -76,8 +77,8 @@ def _page(request: AuthenticatedRequest) -> dict[str, Any]:
     context = _heads(request)
     number = request.GET.get("page", "")
     context["page"] = matrix.page(
+        context["sight"],
         context["columns"].environments,
-        pipeline=context["pipeline"],
         name=context["name"],
         number=int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 1,
     )

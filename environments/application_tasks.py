@@ -1,0 +1,178 @@
+"""Remote work on applications: who asked, who carries it out, what came of it.
+
+A task is queued by a person; a worker claims it by a conditional UPDATE, speaks to its one environment through the gate,
+and stores the outcome in one transaction with what it means. Other environments never matter to it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import uvloop
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from audit import log
+from environments import gate
+from environments.models import Application, ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
+from environments.operations import Operation, explain
+from lifetime.queue import enqueue
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+ORPHANED_AFTER = 330  # seconds: by then the queue has ended whatever carried it out
+FORGOTTEN_AFTER = 120
+
+
+class TaskRefused(gate.Refused):
+    """Nothing was queued. The text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work(Generic[Result]):
+    """How one kind of task is carried out.
+
+    `converse` speaks to the environment. `store` keeps what came of it and answers the audit entry; it runs in the
+    transaction that ends the task. `failed` is the audit entry of a failure, None where there is nothing to record.
+    """
+
+    kind: TaskKind
+    operation: Operation
+    purpose: Purpose
+    converse: Callable[[gate.Client, ApplicationTask], Awaitable[Result]]
+    store: Callable[[ApplicationTask, Result], log.Entry | None]
+    failed: Callable[[ApplicationTask, str], log.Entry | None] = lambda task, why: None
+
+
+def request(
+    work: Work[Any],
+    environment: Environment,
+    application: Application | None,
+    *,
+    by: log.Actor,
+    parameters: dict[str, Any] | None = None,
+    secrets: str = "",
+    entry: log.Entry | None = None,
+) -> tuple[ApplicationTask, bool]:
+    """Queue a task; with one of its kind active already, answer that one and False. Raises gate.Refused."""
+    with transaction.atomic():
+        [locked] = Environment.objects.filter(pk=environment.pk).lock()
+        if locked.maintenance_window:
+            raise gate.InMaintenance(explain(locked.name, locked.maintenance_window, work.operation.label))
+        if not locked.is_registered:
+            raise gate.NotRegistered(f"{locked} is not registered.")
+        active = ApplicationTask.objects.active().filter(environment=locked, application=application, kind=work.kind)
+        if application is not None and (found := active.first()):
+            return found, False
+        task = ApplicationTask(
+            kind=work.kind,
+            environment=locked,
+            application=application,
+            requested_by=by.name,
+            actor={"username": by.username, "key": str(by.key) if by.key else None, "address": by.address},
+            parameters=parameters or {},
+        )
+        task.secrets = secrets
+        task.save()
+        enqueue("environments.tasks.work_on_application", task.pk)
+        if entry:
+            log.record_all([entry])
+    return task, True
+
+
+def run(work: Work[Any], task: ApplicationTask) -> None:
+    """Carry out a task that `claim` gave; store what came of it."""
+    uvloop.run(_run(work, task))
+
+
+def claim(task_id: int) -> ApplicationTask | None:
+    """The task, from now on the caller's to carry out; None when it is another's or over."""
+    queued = ApplicationTask.objects.filter(pk=task_id, status=TaskStatus.QUEUED)
+    if not queued.update(status=TaskStatus.RUNNING, started_at=Now()):
+        return None
+    return ApplicationTask.objects.select_related("environment", "application").get(pk=task_id)
+
+
+async def _run(work: Work[Any], task: ApplicationTask) -> None:
+    result: Any = None
+    status, message = TaskStatus.FINISHED, ""
+    try:
+        async with gate.session() as session, session.contact(task.environment_id, work.purpose) as client:
+            result = await work.converse(client, task)
+    except (gate.Refused, gate.CalledOff) as refusal:
+        status, message = TaskStatus.ABORTED, str(refusal)
+    except (gate.Unreachable, gate.Rejected) as trouble:
+        status, message = TaskStatus.FAILED, str(trouble)
+    except Exception:
+        logger.exception("Application task %s failed", task.pk)
+        status = TaskStatus.FAILED
+        message = "The console made a mistake here; its log has the details. Try again, then report it."
+    await sync_to_async(_finish)(work, task, status, message, result)
+
+
+def _finish(work: Work[Any], task: ApplicationTask, status: TaskStatus, message: str, result: Any) -> None:
+    if status == TaskStatus.ABORTED:
+        message = _aborted_by(task, work.operation) or message
+    message = message[:500]
+    with transaction.atomic():
+        running = ApplicationTask.objects.filter(pk=task.pk, status=TaskStatus.RUNNING)
+        if not running.update(status=status, message=message, ended_at=Now(), sealed_secrets=""):
+            return  # given up meanwhile
+        if status == TaskStatus.FINISHED:
+            entry = work.store(task, result)
+            if task.result is not None:
+                ApplicationTask.objects.filter(pk=task.pk).update(result=task.result)
+        else:
+            entry = work.failed(task, message)
+        if entry:
+            log.record_all([entry])
+
+
+def _aborted_by(task: ApplicationTask, operation: Operation) -> str:
+    environment = Environment.objects.select_related("maintenance_window").get(pk=task.environment_id)
+    window = environment.maintenance_window
+    return explain(environment.name, window, operation.label) if window else ""
+
+
+def latest(application: Application, kinds: Iterable[TaskKind]) -> dict[tuple[int, str], ApplicationTask]:
+    """The newest task of each kind in each environment, by environment id and kind, without secrets and results."""
+    found = (
+        ApplicationTask.objects.filter(application=application, kind__in=list(kinds))
+        .order_by("environment", "kind", "-pk")
+        .distinct("environment", "kind")
+        .defer("sealed_secrets", "result")
+    )
+    return {(task.environment_id, task.kind): task for task in found}
+
+
+def recover() -> None:
+    """End what a dead worker left behind, enqueue again what was forgotten. Twice does no harm."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE environments_applicationtask SET status = 'failed', ended_at = clock_timestamp(), sealed_secrets = '', "
+            "message = 'The worker that carried it out stopped answering. Look whether it was done, then try again.' "
+            "WHERE status = 'running' AND started_at < clock_timestamp() - make_interval(secs => %s)",
+            [ORPHANED_AFTER],
+        )
+        cursor.execute(
+            "SELECT id FROM environments_applicationtask WHERE status = 'queued' "
+            "AND requested_at < clock_timestamp() - make_interval(secs => %s) ORDER BY id",
+            [FORGOTTEN_AFTER],
+        )
+        forgotten = [pk for (pk,) in cursor.fetchall()]
+    for pk in forgotten:
+        enqueue("environments.tasks.work_on_application", pk)
+
+
+def prune() -> None:
+    """Forget tasks after `LEDGER_DAYS`; what was read, after a day."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM environments_applicationtask WHERE ended_at < clock_timestamp() - make_interval(days => %s) "
+            "OR ended_at < clock_timestamp() - interval '1 day' AND kind IN ('read_logs', 'read_templates')",
+            [settings.LEDGER_DAYS],
+        )

@@ -1,0 +1,94 @@
+import uuid
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from audit.log import Actor
+from environments.models.application import Application
+from environments.models.environment import Environment
+from environments.models.sealed import SealedText
+
+
+class TaskKind(models.TextChoices):
+    TAG = "tag", "Tagging a version"
+    READ_VERSIONS = "read_versions", "Reading the versions"
+    READ_SETTINGS = "read_settings", "Reading the settings"
+    CHANGE_SETTINGS = "change_settings", "Changing the settings"
+    READ_LOGS = "read_logs", "Reading the logs"
+    READ_TEMPLATES = "read_templates", "Reading the templates"
+    CREATE = "create", "Creating an application"
+
+
+class TaskStatus(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    FINISHED = "finished", "Finished"
+    FAILED = "failed", "Failed"
+    ABORTED = "aborted", "Aborted"
+
+
+ACTIVE = (TaskStatus.QUEUED, TaskStatus.RUNNING)
+
+
+class ApplicationTaskQuerySet(models.QuerySet["ApplicationTask"]):
+    def active(self) -> "ApplicationTaskQuerySet":
+        return self.filter(status__in=ACTIVE)
+
+    def newest_first(self) -> "ApplicationTaskQuerySet":
+        return self.order_by("-pk")
+
+
+class ApplicationTask(models.Model):
+    """One piece of remote work on an application in one environment: queued, claimed by one worker, ended once.
+
+    What it makes gets the task's own key, so an environment that is asked twice makes it once.
+    """
+
+    key = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=20, choices=TaskKind.choices)
+    environment = models.ForeignKey(Environment, on_delete=models.PROTECT, related_name="application_tasks")
+    application = models.ForeignKey(Application, on_delete=models.CASCADE, null=True, related_name="tasks")
+    status = models.CharField(max_length=20, choices=TaskStatus.choices, default=TaskStatus.QUEUED)
+    requested_at = models.DateTimeField(db_default=Now())
+    requested_by = models.CharField(max_length=200)
+    actor = models.JSONField(default=dict)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    message = models.CharField(max_length=500, blank=True, db_default="")
+    parameters = models.JSONField(default=dict)
+    sealed_secrets = models.TextField(blank=True, default="", editable=False)
+    secrets = SealedText()
+    result = models.JSONField(null=True)
+
+    objects = ApplicationTaskQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["environment", "application", "kind"],
+                condition=Q(status__in=ACTIVE),
+                name="application_task_one_active",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=ACTIVE, ended_at__isnull=True)
+                | (~Q(status__in=ACTIVE) & Q(ended_at__isnull=False)),
+                name="application_task_ended_has_instant",
+            ),
+        ]
+        indexes = [models.Index(fields=["application", "environment", "kind", "-id"], name="application_task_history")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.pk}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    @property
+    def by(self) -> Actor:
+        """Who asked for it, for the audit log."""
+        known: dict[str, Any] = self.actor
+        key = uuid.UUID(known["key"]) if known.get("key") else None
+        return Actor(name=self.requested_by, username=known.get("username", ""), key=key, address=known["address"])

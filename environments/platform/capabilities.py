@@ -1,0 +1,115 @@
+"""The paths of the API's capabilities: versions, templates, settings, logs, blocked addresses, packages, deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+from environments.platform import configuration, journal, versions
+from environments.platform import content as contents
+from environments.platform.answers import Answer, Document, FileAnswer, Problem, json_answer
+from environments.platform.canonical import canonical
+
+if TYPE_CHECKING:
+    from environments.platform.call import Call
+
+Handler = Callable[["Call"], Awaitable[Answer | FileAnswer]]
+PAGE = 500
+LARGEST_PAGE = 2000
+
+
+# Versions
+async def get_versions(call: Call) -> Answer:
+    since, limit = page_of(call)
+    application = call.environment.require(call.parameters["key"])
+    return _document(call, await versions.page(call.environment, application, since=since, limit=limit))
+
+
+async def get_version(call: Call) -> Answer:
+    application = call.environment.require(call.parameters["key"])
+    row = versions.require(call.environment, application, call.parameters["version_key"])
+    return _document(call, await versions.shown(call.environment, application, row))
+
+
+async def post_version(call: Call) -> Answer:
+    body = await call.json()
+    application = call.environment.require(call.parameters["key"])
+    version, is_new = await versions.tag(call.environment, application, body)
+    return json_answer(version, 201 if is_new else 200)
+
+
+async def get_references(call: Call) -> Answer:
+    environment = call.environment
+    application = environment.require(call.parameters["key"])
+    key = query(call, "version_key")
+    if key is None:
+        manifest = contents.manifest(application, contents.load(environment, application), None)
+    else:
+        manifest = versions.require(environment, application, _uuid(key, "version_key")).manifest
+    return _document(
+        call,
+        {"application_key": application["key"], "version_key": key, "modules": contents.references(manifest)},
+    )
+
+
+# Settings and logs
+async def get_application_settings(call: Call) -> Answer:
+    application = call.environment.require(call.parameters["key"])
+    content = contents.load(call.environment, application)
+    values = configuration.load(call.environment, application["key"])
+    return configuration.document(application, content, values).answer(call.if_none_match)
+
+
+async def put_application_settings(call: Call) -> Answer:
+    body = await call.json()
+    application = call.environment.require(call.parameters["key"])
+    return json_answer({"digest": configuration.put(call.environment, application, body)})
+
+
+async def get_logs(call: Call) -> Answer:
+    application = call.environment.require(call.parameters["key"])
+    last = query(call, "last")
+    if last is not None:
+        return _document(call, journal.newest(call.environment, application["key"], whole(last, "last")))
+    since, limit = page_of(call)
+    return _document(call, journal.page(call.environment, application["key"], since=since, limit=limit))
+
+
+# Queries
+def page_of(call: Call) -> tuple[str, int]:
+    """The cursor and the limit that a request for a page gives."""
+    since, limit = query(call, "since"), query(call, "limit")
+    return "0" if since is None else since, PAGE if limit is None else whole(limit, "limit")
+
+
+def query(call: Call, name: str) -> str | None:
+    found = parse_qs(call.query.decode("latin-1"), keep_blank_values=True).get(name)
+    return None if found is None else found[-1]
+
+
+def whole(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LARGEST_PAGE):
+        raise Problem(400, "bad-query", "A parameter is wrong", f"{name} must be a number from 1 to {LARGEST_PAGE}.")
+    return int(text)
+
+
+def _uuid(text: str, name: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise Problem(400, "bad-query", "A parameter is wrong", f"{name} must be a UUID.") from None
+
+
+def _document(call: Call, value: Any) -> Answer:
+    return Document(canonical(value)).answer(call.if_none_match)
+
+
+ROUTES: dict[str, dict[str, Handler]] = {
+    "/applications/{key}/versions": {"GET": get_versions, "POST": post_version},
+    "/applications/{key}/versions/{version_key}": {"GET": get_version},
+    "/applications/{key}/references": {"GET": get_references},
+    "/applications/{key}/settings": {"GET": get_application_settings, "PUT": put_application_settings},
+    "/applications/{key}/logs": {"GET": get_logs},
+}

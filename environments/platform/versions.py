@@ -1,0 +1,316 @@
+"""Versions of applications: tagging, history, and the package of each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import uuid4
+
+from pydantic import Field, StringConstraints
+
+from environments.platform import clock, journal, packages
+from environments.platform import content as contents
+from environments.platform.answers import Problem
+from environments.platform.canonical import canonical
+from environments.platform.schemas import ByBody, Key, Strict, Text, bad_body, check
+from environments.platform.shelf import full_disk_is_a_problem, in_thread
+
+if TYPE_CHECKING:
+    from environments.platform.environment import Environment
+
+Number = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){0,2}$")]
+GENERATED_BYTES = 64 * 1024  # more than a package without web files of its own may take
+
+
+class MobileVersionBody(Strict):
+    platform: Literal["Android", "iOS"]
+    version: Number
+    description: Text = ""
+
+
+class NewVersionBody(Strict):
+    key: Key
+    version: Number
+    change_log: Text = ""
+    by: ByBody
+    base_version_key: Key | None = None
+    mobile_versions: Annotated[list[MobileVersionBody], Field(max_length=2)] = []
+
+
+class Row:
+    """A version as it is stored."""
+
+    __slots__ = ("body", "bytes", "digest", "key", "manifest", "request", "sequence", "web")
+    COLUMNS = "key, sequence, body, manifest, web, digest, bytes, request"
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.key: str = values[0]
+        self.sequence: int = values[1]
+        self.body: dict[str, Any] = json.loads(values[2])
+        self.manifest: dict[str, Any] = json.loads(values[3])
+        self.web: str | None = values[4]
+        self.digest: str | None = values[5]
+        self.bytes: int | None = values[6]
+        self.request: bytes | None = values[7]
+
+
+def number(text: str) -> tuple[int, ...]:
+    """A version as numbers that compare; `1.2` is `1.2.0`. Other tools' numbers count as far as they are numbers."""
+    found = [int(part) for part in re.findall(r"\d+", text)[:3]]
+    return tuple(found + [0] * (3 - len(found)))
+
+
+# History
+def adopt(environment: Environment, application: Mapping[str, Any]) -> None:
+    """Have the version that an application came with in its history, before it changes."""
+    key = application.get("version_key")
+    if not key or not application["version"] or find(environment, application["key"], key) is not None:
+        return
+    content = contents.load(environment, application)
+    version = {
+        "key": key,
+        "version": application["version"],
+        "change_log": "",
+        "created_at": application["changed_at"],
+        "created_by": application["changed_by"],
+        "created_by_username": "",
+        "based_on": None,
+        "mobile_versions": [],
+    }
+    add(environment, application["key"], contents.manifest(application, content, version), web=content.package)
+
+
+def add(
+    environment: Environment,
+    application_key: str,
+    manifest: Mapping[str, Any],
+    *,
+    web: str | None,
+    package: tuple[str, int] | None = None,
+    request: bytes | None = None,
+) -> None:
+    """Add a version to the history, unless it is there."""
+    version = manifest["version"]
+    body = {
+        **version,
+        "application_key": application_key,
+        "modules": [
+            {
+                "module_key": module["key"],
+                **{name: module[name] for name in ("name", "version_key", "hash", "created_at", "created_by")},
+            }
+            for module in manifest["modules"]
+        ],
+    }
+    manifest = {name: value for name, value in manifest.items() if name != "files"}
+    environment.store.write(
+        "INSERT INTO version (environment, application, key, sequence, body, manifest, web, digest, bytes, request)"
+        " SELECT ?1, ?2, ?3, coalesce(max(sequence), 0) + 1, ?4, ?5, ?6, ?7, ?8, ?9 FROM version"
+        " WHERE environment = ?1 AND application = ?2 ON CONFLICT (environment, application, key) DO NOTHING",
+        environment.id,
+        application_key,
+        version["key"],
+        canonical(body),
+        canonical(manifest),
+        web,
+        *(package or (None, None)),
+        request,
+    )
+
+
+def find(environment: Environment, application_key: str, key: str) -> Row | None:
+    found = environment.store.row(
+        f"SELECT {Row.COLUMNS} FROM version WHERE environment = ? AND application = ? AND key = ?",  # noqa: S608
+        environment.id,
+        application_key,
+        key,
+    )
+    return None if found is None else Row(found)
+
+
+def require(environment: Environment, application: Mapping[str, Any], key: str) -> Row:
+    adopt(environment, application)
+    found = find(environment, application["key"], key)
+    if found is None:
+        raise Problem(
+            404, "version-unknown", "There is no such version", f"{application['name']} has no version {key}."
+        )
+    return found
+
+
+async def shown(environment: Environment, application: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    digest, size = await built(environment, application, row)
+    return {
+        **row.body,
+        "in_use": row.key == application["version_key"],
+        "package": {"digest": digest, "bytes": size},
+    }
+
+
+async def page(environment: Environment, application: dict[str, Any], *, since: str, limit: int) -> dict[str, Any]:
+    adopt(environment, application)
+    start = environment.number_of(since)
+    found = environment.store.rows(
+        f"SELECT {Row.COLUMNS} FROM version WHERE environment = ? AND application = ? AND sequence > ?"  # noqa: S608
+        " ORDER BY sequence LIMIT ?",
+        environment.id,
+        application["key"],
+        start,
+        limit + 1,
+    )
+    rows = [Row(values) for values in found[:limit]]
+    cursor = environment.cursor(rows[-1].sequence if rows else start) if rows or start else "0"
+    return {
+        "versions": [await shown(environment, application, row) for row in rows],
+        "cursor": cursor,
+        "more": len(found) > limit,
+    }
+
+
+async def built(environment: Environment, application: Mapping[str, Any], row: Row) -> tuple[str, int]:
+    """Digest and size of a version's package, which is made when nobody asked before."""
+    if row.digest is not None and row.bytes is not None:
+        return row.digest, row.bytes
+    digest, size = await _build(environment, row.manifest, row.web)
+    environment.store.write(
+        "UPDATE version SET digest = ?, bytes = ? WHERE environment = ? AND application = ? AND key = ?",
+        digest,
+        size,
+        environment.id,
+        application["key"],
+        row.key,
+    )
+    row.digest, row.bytes = digest, size
+    return digest, size
+
+
+async def _build(environment: Environment, manifest: Mapping[str, Any], web: str | None) -> tuple[str, int]:
+    shelf = environment.shelf
+    source = shelf.package(web) if web else None
+    shelf.require_space((source.stat().st_size if source else 0) + GENERATED_BYTES)
+
+    def work(path: Path, stop: Event) -> tuple[str, int]:
+        return packages.build(
+            path, manifest, web=source, generated={} if source else contents.generated(manifest), stop=stop
+        )
+
+    with shelf.temporary() as path, full_disk_is_a_problem():
+        digest, size = await in_thread(lambda stop: work(path, stop))
+        shelf.keep(path, digest)
+    return digest, size
+
+
+# Tagging
+async def tag(environment: Environment, application: dict[str, Any], body: Any) -> tuple[dict[str, Any], bool]:
+    """A new version of an application; answer it and whether it is new."""
+    order = check(NewVersionBody, body)
+    request = canonical(body)
+    key = str(order.key)
+    if (known := _repeated(environment, application, key, request)) is not None:
+        return await shown(environment, application, known), False
+    adopt(environment, application)
+    base = require(environment, application, str(order.base_version_key)) if order.base_version_key else None
+    _check_numbers(environment, application, order, base)
+    version = {
+        "key": key,
+        "version": order.version,
+        "change_log": order.change_log,
+        "created_at": clock.text(environment.now()),
+        "created_by": order.by.name,
+        "created_by_username": order.by.username,
+        "based_on": base.key if base else application["version_key"],
+        "mobile_versions": [one.model_dump() for one in order.mobile_versions],
+    }
+    if base:
+        manifest, web = {**base.manifest, "version": version}, base.web
+    else:
+        content = contents.load(environment, application)
+        manifest, web = contents.manifest(application, content, version), content.package
+    package = await _build(environment, manifest, web)
+
+    # Nothing was written yet but a package nobody uses. The world may have moved meanwhile.
+    if (known := _repeated(environment, application, key, request)) is not None:
+        return await shown(environment, application, known), False
+    now = environment.require(application["key"])
+    _check_numbers(environment, now, order, base)
+    if not base and [one["version_key"] for one in now["modules"]] != [
+        one["version_key"] for one in application["modules"]
+    ]:
+        raise Problem(409, "changed-meanwhile", "The application changed meanwhile", "It was published. Tag it again.")
+    with environment.changes():
+        add(environment, application["key"], manifest, web=web, package=package, request=request)
+        if not base:
+            modules = [{**module, "is_modified": False} for module in now["modules"]]
+            now = {**now, "version": order.version, "version_key": key, "is_modified": False, "modules": modules}
+            environment.save(now)
+        journal.write(environment, now["key"], "Publish", f"Tagged version {order.version}.", user=order.by.name)
+    return await shown(environment, now, require(environment, now, key)), True
+
+
+def _repeated(environment: Environment, application: Mapping[str, Any], key: str, request: bytes) -> Row | None:
+    found = environment.store.row(
+        "SELECT application FROM version WHERE environment = ? AND key = ?", environment.id, key
+    )
+    if found is None:
+        return None
+    row = find(environment, application["key"], key)
+    if row is None or row.request != request:
+        raise key_taken(key)
+    return row
+
+
+def _check_numbers(
+    environment: Environment, application: Mapping[str, Any], order: NewVersionBody, base: Row | None
+) -> None:
+    if not application["modules"]:
+        raise Problem(
+            409, "no-modules", "There is nothing to tag", f"{application['name']} has no modules; add one first."
+        )
+    if len({one.platform for one in order.mobile_versions}) != len(order.mobile_versions):
+        raise bad_body("mobile_versions: a platform is named twice")
+    history = [
+        json.loads(body)
+        for (body,) in environment.store.rows(
+            "SELECT body FROM version WHERE environment = ? AND application = ?", environment.id, application["key"]
+        )
+    ]
+    wanted = number(order.version)
+    for version in history:
+        if number(version["version"]) == wanted:
+            raise Problem(
+                409,
+                "version-exists",
+                "The number was used before",
+                f"Version {version['version']} was tagged at {version['created_at']} by {version['created_by']}.",
+            )
+    older = base.body["version"] if base else application["version"]
+    if older and wanted < number(older):
+        raise Problem(
+            409, "version-backwards", "The number goes backwards", f"It is based on {older}; take a higher one."
+        )
+    for mobile in order.mobile_versions:
+        earlier = [
+            one["version"]
+            for version in history
+            for one in version["mobile_versions"]
+            if one["platform"] == mobile.platform and number(one["version"]) >= number(mobile.version)
+        ]
+        if earlier:
+            raise Problem(
+                409,
+                "mobile-version-backwards",
+                "A mobile version must be higher than all before",
+                f"{mobile.platform} had {max(earlier, key=number)}.",
+            )
+
+
+def key_taken(key: str) -> Problem:
+    return Problem(409, "key-taken", "The key is taken", f"Something else was made with the key {key}.")
+
+
+def new_key() -> str:
+    return str(uuid4())
