@@ -1,7 +1,7 @@
 """Remote work on applications: who asked, who carries it out, what came of it.
 
-A task is queued by a person; a worker claims it by a conditional UPDATE, speaks to its one environment through the gate,
-and stores the outcome in one transaction with what it means. Other environments never matter to it.
+A task is queued by a person; a worker claims it by a conditional UPDATE, speaks to its one environment through the
+gate, and stores the outcome in one transaction with what it means. Other environments never matter to it.
 """
 
 import logging
@@ -153,8 +153,9 @@ def recover() -> None:
     """End what a dead worker left behind, enqueue again what was forgotten. Twice does no harm."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE environments_applicationtask SET status = 'failed', ended_at = clock_timestamp(), sealed_secrets = '', "
-            "message = 'The worker that carried it out stopped answering. Look whether it was done, then try again.' "
+            "UPDATE environments_applicationtask "
+            "SET status = 'failed', ended_at = clock_timestamp(), sealed_secrets = '', message = "
+            "'The worker that carried it out stopped answering. Look whether it was done, then try again.' "
             "WHERE status = 'running' AND started_at < clock_timestamp() - make_interval(secs => %s)",
             [ORPHANED_AFTER],
         )

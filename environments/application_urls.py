@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from environments.views.applications import filters, matrix
+from environments.views.applications import blocking, details, filters, leaving, matrix, tagging
 
 app_name = "applications"
+IN = "<uuid:key>/in/<uuid:environment_key>"
 
 urlpatterns = [
     path("", matrix.applications, name="list"),
@@ -14,4 +15,21 @@ urlpatterns = [
     path("filters/create/", filters.create, name="create-filter"),
     path("filters/<uuid:key>/", filters.edit, name="edit-filter"),
     path("filters/<uuid:key>/delete/", filters.delete, name="delete-filter"),
+    path("<uuid:key>/", details.details, name="details"),
+    path("<uuid:key>/places/", details.places, name="places"),
+    path("<uuid:key>/versions/", details.versions, name="versions"),
+    path(f"{IN}/tag/", tagging.tag, name="tag"),
+    path(f"{IN}/tag/dialog/", tagging.tag_dialog, name="tag-dialog"),
+    path(f"{IN}/versions/read/", details.read_versions, name="read-versions"),
+    path(f"{IN}/hotfix/solve/", details.solve_hotfix, name="solve-hotfix"),
+    path(f"{IN}/definition/", details.synchronize_definition, name="synchronize-definition"),
+    path(f"{IN}/block/", blocking.block, name="block"),
+    path(f"{IN}/block/dialog/", blocking.block_dialog, name="block-dialog"),
+    path(f"{IN}/unblock/", blocking.unblock, name="unblock"),
+    path(f"{IN}/open/", leaving.open_in_browser, name="open-in-browser"),
+    path(f"{IN}/test/dialog/", leaving.test_dialog, name="test-dialog"),
+    path(f"{IN}/test/code.svg", leaving.qr_code, name="qr-code"),
+    path(f"{IN}/configure/", leaving.configure, name="configure"),
+    path(f"{IN}/service-center-logs/", leaving.service_center_logs, name="service-center-logs"),
+    path(f"{IN}/service-studio/", leaving.open_in_service_studio, name="open-in-service-studio"),
 ]

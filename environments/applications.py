@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
+from audit import log
 from environments.environment_api import ApplicationItem, ApplicationsPage, ModuleItem
+from environments.models import Application, Environment
 
 STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS pulled_application (
@@ -146,6 +148,18 @@ def take_over(environment_id: int, page: ApplicationsPage, changes: Changes) -> 
 def keep_only(environment_id: int, keys: Collection[UUID], changes: Changes) -> None:
     """Remove every application of the environment that a full pull did not name; inside a transaction."""
     changes.removed += _remove(environment_id, keys, named=False)
+
+
+def define_by(environment: Environment, application: Application, *, by: log.Actor) -> None:
+    """Have the application look as it does in this environment; its next full synchronization brings that."""
+    with transaction.atomic():
+        Application.objects.filter(pk=application.pk).update(definition_environment=environment)
+        log.record(
+            f"Chose environment '{environment}' as the source of the definition of application '{application}'",
+            application.audit_object,
+            by=by,
+            details={"environment": environment.name},
+        )
 
 
 def _remove(environment_id: int, keys: Collection[UUID], *, named: bool) -> int:

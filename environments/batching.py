@@ -46,7 +46,7 @@ class Batcher(Generic[Item, Result]):
             results: Sequence[Result | Exception]
             try:
                 results = await self._handle([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001: every submitter of the batch is told
+            except Exception as error:  # every submitter of the batch is told
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 if isinstance(result, Exception):

@@ -124,6 +124,7 @@ def _settings(environment: Environment) -> dict[str, Any]:
     return {
         "name": environment.name,
         "lifetime_address": environment.lifetime_address,
+        "environment_key": str(environment.key),
         "two_stage_deployments": environment.two_stage_deployments,
         "mobile_apps_service": environment.mobile_apps_service,
         "parallel_deployments": environment.parallel_deployments,

@@ -74,7 +74,7 @@ class DialogForm(forms.Form):
     """A form in the dialog, over a page that has forms of its own: its ids are others."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, auto_id="dialog-%s", **options)
+        super().__init__(*args, **{"auto_id": "dialog-%s", **options})
 
 
 class EnableMaintenanceForm(DialogForm):

@@ -108,24 +108,25 @@ def check_connection(environment_id: int) -> None:
 
 
 async def _check(environment_id: int) -> None:
-    values: dict[str, Any]
-    try:
-        async with gate.session() as session, session.contact(environment_id, Purpose.REGISTER) as client:
-            facts = await _look(client)
-        found = facts.model_dump(include={"version", "application_server", "application_server_type"})
-        values = {
-            "registration": Registration.CHECKED,
-            "registration_message": f"{facts.name}, platform {facts.version}, {facts.purpose}",
-            "database_provider": facts.database_provider,
-            "number_of_front_ends": facts.number_of_front_ends,
-            **found,
-        }
-    except (gate.Unreachable, gate.Rejected) as trouble:
-        values = {"registration": Registration.REFUSED, "registration_message": str(trouble)[:500]}
-    except gate.Refused:
-        return  # somebody else's check has ended it
-    proposed = Environment.objects.filter(pk=environment_id, registration=Registration.CHECKING)
-    await proposed.aupdate(**values)
+    async with gate.session() as session:
+        try:
+            async with session.contact(environment_id, Purpose.REGISTER) as client:
+                values = _checked(await _look(client))
+        except (gate.Unreachable, gate.Rejected) as trouble:
+            values = {"registration": Registration.REFUSED, "registration_message": str(trouble)[:500]}
+        except gate.Refused:
+            return  # somebody else's check has ended it
+        proposed = Environment.objects.filter(pk=environment_id, registration=Registration.CHECKING)
+        await proposed.aupdate(**values)
+
+
+def _checked(facts: Facts) -> dict[str, Any]:
+    known = {"version", "application_server", "application_server_type", "database_provider", "number_of_front_ends"}
+    return {
+        "registration": Registration.CHECKED,
+        "registration_message": f"{facts.name}, platform {facts.version}, {facts.purpose}",
+        **facts.model_dump(include=known),
+    }
 
 
 async def _look(client: Client) -> Facts:

@@ -4,7 +4,7 @@ import time
 
 from django.db import connection
 
-from environments import application_tasks, application_work, ledger, maintenance, registry, sync
+from environments import application_tasks, application_work, events, ledger, maintenance, registry, sync
 
 WATCH_SECONDS = 60.0
 WATCH_PAUSE = 0.05
@@ -37,6 +37,7 @@ def tick() -> None:
     ledger.prune()
     application_tasks.prune()
     sync.prune()
+    events.prune()
 
 
 def watch_draining() -> None:

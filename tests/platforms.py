@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
+from uuid import uuid4
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+BY = {"name": "Ana Ferreira", "username": "ana"}
 START_SECONDS = 30
 STOP_SECONDS = 10
 
@@ -215,6 +217,21 @@ class Platform:
             {name: value for name, value in sent.items() if value is not None},
         )
         return Reply(status, got, answer)
+
+    # The capabilities of the API
+    def application(self, name: str, *, address: str | None = None) -> dict[str, Any]:
+        """An application as the change feed has it."""
+        feed = self.call("GET", "/applications?limit=2000", address=address).json
+        return next(one for one in feed["applications"] if one["name"] == name)
+
+    def versions(self, key: str, *, address: str | None = None) -> list[dict[str, Any]]:
+        return list(self.call("GET", f"/applications/{key}/versions", address=address).json["versions"])
+
+    def tag(self, key: str, version: str, *, address: str | None = None, **order: Any) -> "Reply":
+        """Tag a version; `key` is the application's, the version's is new unless `version_key` gives it."""
+        order.setdefault("by", BY)
+        body = {"key": order.pop("version_key", None) or str(uuid4()), "version": version, **order}
+        return self.call("POST", f"/applications/{key}/versions", body, address=address)
 
     def headers(self, *, contact: int = 1, epoch: int = 1, seconds: float = 30) -> dict[str, str]:
         return {

@@ -5,6 +5,7 @@ from environments.models.contact import Contact, Outcome, Purpose
 from environments.models.delivery import AuthenticationProvider, TechnicalPreview
 from environments.models.environment import Environment, EnvironmentPurpose, Hosting, Registration
 from environments.models.environment_filter import EnvironmentFilter
+from environments.models.event import EnvironmentEvent
 from environments.models.maintenance import MaintenanceWindow, RefusedOperation, WindowStatus
 from environments.models.sync import SyncRun, SyncState, SyncStatus, SyncTrigger
 from environments.models.version import ApplicationVersion, ModuleVersion
@@ -18,6 +19,7 @@ __all__ = [
     "AuthenticationProvider",
     "Contact",
     "Environment",
+    "EnvironmentEvent",
     "EnvironmentFilter",
     "EnvironmentPurpose",
     "Hosting",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from environments.platform.answers import JSON, Answer, FileAnswer, Headers, Problem
 from environments.platform.canonical import canonical
-from environments.platform.schemas import Strict
+from environments.platform.schemas import StepName, Strict
 
 if TYPE_CHECKING:
     from environments.platform.call import Call
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 HUGE = 2 * 1024**3
 PIECE = b"x" * 65_536
 DEPTH = 10_000
+LONGEST_OFFSET = 30 * 86_400
 FAILURES = r"^(|status:[45]\d\d|html|redirect|huge|deep|garbage|wrong_types|duplicate_keys|hang|half|lost|corrupt)$"
 
 
@@ -25,7 +26,10 @@ class BehaviourBody(Strict):
     paths: list[str] = []
     fail: Annotated[str, StringConstraints(pattern=FAILURES)] = ""
     times: Annotated[int, Field(ge=0)] = 0
-    clock_offset_seconds: Annotated[float, Field(ge=-86_400, le=86_400, strict=False)] = 0.0
+    clock_offset_seconds: Annotated[float, Field(ge=-LONGEST_OFFSET, le=LONGEST_OFFSET, strict=False)] = 0.0
+    free_bytes: Annotated[int, Field(ge=0)] | None = None
+    step_seconds: dict[StepName, Annotated[float, Field(ge=0, le=3600, strict=False)]] = {}
+    fail_step: StepName | Literal[""] = ""
 
 
 class Behaviour:

@@ -1,15 +1,17 @@
-"""The paths of the API's capabilities: versions, templates, settings, logs, blocked addresses, packages, deployments."""
+"""The paths of the capabilities: versions, templates, settings, logs, blocked addresses, packages, deployments."""
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import configuration, journal, versions
+from environments.platform import configuration, journal, templates, uploads, versions
 from environments.platform import content as contents
-from environments.platform.answers import Answer, Document, FileAnswer, Problem, json_answer
+from environments.platform.answers import Answer, Document, FileAnswer, Headers, Problem, json_answer
 from environments.platform.canonical import canonical
 
 if TYPE_CHECKING:
@@ -52,6 +54,69 @@ async def get_references(call: Call) -> Answer:
         call,
         {"application_key": application["key"], "version_key": key, "modules": contents.references(manifest)},
     )
+
+
+# Packages
+async def get_package_of_version(call: Call) -> Answer | FileAnswer:
+    environment = call.environment
+    application = environment.require(call.parameters["key"])
+    row = versions.require(environment, application, call.parameters["version_key"])
+    digest, size = await versions.built(environment, application, row)
+    etag = f'"{digest}"'.encode()
+    headers: Headers = [
+        (b"content-type", b"application/zip"),
+        (b"etag", etag),
+        (b"accept-ranges", b"bytes"),
+        (b"repr-digest", b"sha-256=:%s:" % b64encode(bytes.fromhex(digest.removeprefix("sha256:")))),
+    ]
+    if call.if_none_match == etag:
+        return Answer(304, b"", headers[1:])
+    path = environment.shelf.package(digest)
+    if_range = call.header(b"if-range")
+    asked = call.header(b"range") if if_range in (b"", etag) else b""
+    start, end = _range(asked.decode("latin-1"), size)
+    headers.append((b"content-length", b"%d" % (end - start)))
+    if (start, end) == (0, size):
+        return FileAnswer(200, path, start, end, headers)
+    headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, size)))
+    return FileAnswer(206, path, start, end - start, headers)
+
+
+def _range(asked: str, size: int) -> tuple[int, int]:
+    """The half-open range of bytes that a Range header asks for. Several ranges, or none, mean everything."""
+    found = re.fullmatch(r"bytes=(\d{1,18})-(\d{0,18})", asked, re.ASCII)
+    if found is None:
+        return 0, size
+    start, end = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
+    if start >= end:
+        raise Problem(
+            416,
+            "bad-range",
+            "The range lies outside",
+            f"The package has {size} bytes.",
+            headers=[(b"content-range", b"bytes */%d" % size)],
+        )
+    return start, end
+
+
+async def put_package(call: Call) -> Answer:
+    state, status = await uploads.receive(call)
+    return json_answer(state, status)
+
+
+async def get_package(call: Call) -> Answer:
+    return _document(call, uploads.state(call.environment, call.parameters["digest"]))
+
+
+# New applications
+async def get_templates(call: Call) -> Answer:
+    return templates.DOCUMENT.answer(call.if_none_match)
+
+
+async def post_application(call: Call) -> Answer:
+    body = await call.json()
+    application, is_new = templates.create(call.environment, body)
+    return json_answer(application, 201 if is_new else 200)
 
 
 # Settings and logs
@@ -109,6 +174,10 @@ def _document(call: Call, value: Any) -> Answer:
 ROUTES: dict[str, dict[str, Handler]] = {
     "/applications/{key}/versions": {"GET": get_versions, "POST": post_version},
     "/applications/{key}/versions/{version_key}": {"GET": get_version},
+    "/applications/{key}/versions/{version_key}/package": {"GET": get_package_of_version},
+    "/packages/{digest}": {"GET": get_package, "PUT": put_package},
+    "/templates": {"GET": get_templates},
+    "/applications": {"POST": post_application},
     "/applications/{key}/references": {"GET": get_references},
     "/applications/{key}/settings": {"GET": get_application_settings, "PUT": put_application_settings},
     "/applications/{key}/logs": {"GET": get_logs},

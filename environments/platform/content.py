@@ -1,4 +1,4 @@
-"""What an application consists of, beside its description in the change feed: parts of modules, web files, references."""
+"""What an application consists of, beside its description in the feed: parts of modules, web files, references."""
 
 from __future__ import annotations
 

@@ -68,11 +68,12 @@ class Developer:
             body = check(BehaviourBody, await _json(call))
             for environment in environments:
                 behaviour = Behaviour(body)
+                environment.switch = behaviour
                 environment.behaviour = None if behaviour.is_idle else behaviour
                 environment.clock_offset = body.clock_offset_seconds
-        first = environments[0]
-        behaviour = first.behaviour or Behaviour(BehaviourBody(clock_offset_seconds=first.clock_offset))
-        return json_answer(behaviour.state())
+                environment.shelf.free_bytes = body.free_bytes
+        switch = environments[0].switch or Behaviour(BehaviourBody())
+        return json_answer(switch.state())
 
 
 def _serving(call: Call) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Environment:
         self.durable_epoch = row.epoch
         self.ended_contacts = ended
         self.calls: set[Call] = set()
-        self.behaviour: Behaviour | None = None
+        self.switch: Behaviour | None = None  # as a test set it
+        self.behaviour: Behaviour | None = None  # the same while it makes answers wrong
         self.clock_offset = 0.0
         self.store = store
         self.shelf = shelf
@@ -202,6 +203,31 @@ class Environment:
             self.id, application["key"], application["name"], canonical(application)
         )
 
+    def refuse_taken_names(self, key: str, name: str, modules: dict[str, str]) -> None:
+        """Raise a problem when another application has the name, or one of the modules (name -> key)."""
+        row = self.store.row(
+            "SELECT key FROM application WHERE environment = ? AND lower(name) = lower(?) AND key != ?"
+            " AND body IS NOT NULL",
+            self.id,
+            name,
+            key,
+        )
+        if row is not None:
+            raise name_taken(name)
+        owners = self.module_owners()
+        for module, module_key in modules.items():
+            owner = owners.get(module.casefold())
+            if owner is not None and owner[0] != module_key:
+                raise module_name_taken(module, owner[1])
+
+    def module_owners(self) -> dict[str, tuple[str, str]]:
+        """Module name, without regard to case -> its module key and the name of its application."""
+        return {
+            module["name"].casefold(): (module["key"], application["name"])
+            for application in self.applications()
+            for module in application["modules"]
+        }
+
     def application_at(self, url_path: str) -> dict[str, Any] | None:
         """The application that is served below a path."""
         if self._addresses is None:
@@ -252,6 +278,10 @@ def application_unknown(key: str) -> Problem:
 
 def name_taken(name: str) -> Problem:
     return Problem(409, "name-taken", "The name is taken", f"Another application is named {name!r}.")
+
+
+def module_name_taken(name: str, owner: str) -> Problem:
+    return Problem(409, "module-name-taken", "A module's name is taken", f"{owner} has a module named {name!r}.")
 
 
 def epoch_passed(epoch: int) -> Problem:

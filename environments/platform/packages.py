@@ -1,4 +1,4 @@
-"""Packages: zip files with a manifest and the web files of one version of one application. Nothing in one is trusted."""
+"""Packages: zip files with a manifest and the web files of a version of an application. Nothing in one is trusted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from environments.platform.canonical import MalformedError, canonical, digest, parse
-from environments.platform.schemas import Instant, Key, Name, Strict, Text, faults
+from environments.platform.schemas import Colour, Instant, Key, Name, Strict, Text, faults
 
 LARGEST_PACKAGE = 1024**3
 LARGEST_CONTENT = 2 * 1024**3
@@ -111,7 +111,7 @@ class Application(Strict):
     kind: Literal["WebResponsive", "Mobile", "Service", "Library"] = "WebResponsive"
     description: Text = ""
     url_path: UrlPath | None = None
-    colour: Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$")] = ""
+    colour: Colour = ""
 
 
 class MobileVersion(Strict):

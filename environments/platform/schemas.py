@@ -11,11 +11,28 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Key = Annotated[UUID, Field(strict=False)]
 Instant = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+Colour = Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$")]
 Consistency = Literal["", "Warning", "Error"]
+StepName = Literal[
+    "retrieving",
+    "analyzing_processes",
+    "generating",
+    "analyzing_database",
+    "distributing",
+    "updating",
+    "synchronizing",
+]
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-CAPABILITIES = ["application-settings", "logs", "references", "versions"]  # sorted; see docs/environment-api.md
+CAPABILITIES = [
+    "application-settings",
+    "logs",
+    "packages",
+    "references",
+    "templates",
+    "versions",
+]  # sorted; see docs/environment-api.md
 
 
 class Strict(BaseModel):
@@ -133,7 +150,7 @@ class ApplicationChange(Strict):
     consistency_message: Text | None = None
     modules: list[ModuleChange] | None = None
     team_key: str | None = None
-    colour: Annotated[str, StringConstraints(max_length=20)] | None = None
+    colour: Colour | None = None
     extensibility: dict[str, Any] | None = None
 
 

@@ -1,6 +1,6 @@
 """What must survive a restart, in one SQLite file: documents, applications and their changes, epochs, ended contacts.
 
-The tables of capabilities (versions, settings, logs, deployments, ...) are read and written by the modules named after them.
+The tables of capabilities (versions, settings, deployments, ...) are read and written by the modules named after them.
 
 One process owns the file. Writes are durable when they return (write-ahead log, fsync at each commit). Two facts arrive
 in bursts, epochs and ended contacts, and are written together: many callers, one commit.

@@ -91,7 +91,7 @@ def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, 
     production = Environment.objects.get(name="Production")
 
     # Somebody logs in and sees three live environments being synchronized.
-    page.goto(live_server.url)
+    page.goto(f"{live_server.url}/infrastructure/")
     page.get_by_label("Username").fill(ada.username)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)

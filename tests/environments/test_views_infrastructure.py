@@ -183,10 +183,6 @@ def test_pages_are_for_people_with_the_right(client, name):
     assert "Manage Infrastructure and Users" in text(response)
 
 
-def test_the_start_page_is_the_infrastructure(client, user):
-    assert client.get("/").url == "/infrastructure/"
-
-
 # Synchronize now
 
 
