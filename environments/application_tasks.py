@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import uvloop
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -86,7 +85,8 @@ def request(
 
 def run(work: Work[Any], task: ApplicationTask) -> None:
     """Carry out a task that `claim` gave; store what came of it."""
-    uvloop.run(_run(work, task))
+    status, message, result = uvloop.run(_attempt(work, task))
+    _finish(work, task, status, message, result)
 
 
 def claim(task_id: int) -> ApplicationTask | None:
@@ -97,21 +97,18 @@ def claim(task_id: int) -> ApplicationTask | None:
     return ApplicationTask.objects.select_related("environment", "application").get(pk=task_id)
 
 
-async def _run(work: Work[Any], task: ApplicationTask) -> None:
-    result: Any = None
-    status, message = TaskStatus.FINISHED, ""
+async def _attempt(work: Work[Any], task: ApplicationTask) -> tuple[TaskStatus, str, Any]:
     try:
         async with gate.session() as session, session.contact(task.environment_id, work.purpose) as client:
-            result = await work.converse(client, task)
+            return TaskStatus.FINISHED, "", await work.converse(client, task)
     except (gate.Refused, gate.CalledOff) as refusal:
-        status, message = TaskStatus.ABORTED, str(refusal)
+        return TaskStatus.ABORTED, str(refusal), None
     except (gate.Unreachable, gate.Rejected) as trouble:
-        status, message = TaskStatus.FAILED, str(trouble)
+        return TaskStatus.FAILED, str(trouble), None
     except Exception:
         logger.exception("Application task %s failed", task.pk)
-        status = TaskStatus.FAILED
         message = "The console made a mistake here; its log has the details. Try again, then report it."
-    await sync_to_async(_finish)(work, task, status, message, result)
+        return TaskStatus.FAILED, message, None
 
 
 def _finish(work: Work[Any], task: ApplicationTask, status: TaskStatus, message: str, result: Any) -> None:

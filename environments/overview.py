@@ -25,6 +25,7 @@ from environments.models import (
     WindowStatus,
 )
 from environments.models.sync import ACTIVE
+from environments.situation import active_runs, doing
 
 PURPOSES = {str(value): str(label) for value, label in EnvironmentPurpose.choices}
 
@@ -156,6 +157,10 @@ class Card:
         return self.environment.address.partition("://")[2]
 
     @property
+    def doing(self) -> str:
+        return doing(self.run) if self.run else ""
+
+    @property
     def icon(self) -> str:
         return ICONS[self.state]
 
@@ -172,7 +177,7 @@ def cards(found: Sequence[tuple[int, Row]]) -> list[Card]:
         "sealed_token", "security", "sync_state__digests", "sync_state__applied"
     )
     by_id = environments.in_bulk(ids)
-    runs = {run.environment_id: run for run in SyncRun.objects.active().filter(environment__in=ids).defer("changes")}
+    runs = {run.environment_id: run for run in active_runs().filter(environment__in=ids).defer("changes")}
     windows = MaintenanceWindow.objects.filter(environment__in=ids, status=WindowStatus.RECOVERING)
     recovering = set(windows.values_list("environment", flat=True))
     published = ApplicationStatus.objects.filter(environment__in=ids).values("environment").annotate(Count("pk"))

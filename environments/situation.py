@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import TextChoices
+from django.db.models import OuterRef, QuerySet, Subquery, TextChoices
 from django.utils import timezone
 
 from environments import gate, quiet
@@ -80,6 +80,7 @@ class Situation:
     environment: Environment
     story: WindowStory | None  # of the open window, else of the last one
     run: SyncRun | None  # queued or running
+    doing: str
     last_runs: list[SyncRun]
 
     @property
@@ -95,10 +96,12 @@ def situation(environment: Environment, *, runs: int = 5) -> Situation:
     if window is None:
         window = environment.windows.newest_first().filter(status__in=FORMER).first()
     last_runs = list(SyncRun.objects.filter(environment=environment).newest_first()[:runs])
+    run = active_runs().filter(environment=environment).first()
     return Situation(
         environment=environment,
         story=story(window) if window else None,
-        run=next((run for run in last_runs if run.is_active), None),
+        run=run,
+        doing=doing(run) if run else "",
         last_runs=last_runs,
     )
 
@@ -166,6 +169,26 @@ def _part(name: str) -> str:
         label = label.removeprefix(verb)
     label = label.removeprefix("the ")
     return label[:1].upper() + label[1:]
+
+
+def active_runs() -> QuerySet[SyncRun]:
+    """Queued and running synchronizations, each with the `step` of its contact, which is renewed every second."""
+    contacts = Contact.objects.open().filter(environment=OuterRef("environment"), sync_run=OuterRef("pk"))
+    return SyncRun.objects.active().annotate(step=Subquery(contacts.values("step")[:1]))
+
+
+def doing(run: SyncRun) -> str:
+    """What a run of `active_runs` does now, for people."""
+    if run.status == SyncStatus.QUEUED:
+        return "Waiting for a worker"
+    method, _, path = (getattr(run, "step", "") or "").partition(" ")
+    part = path.lstrip("/").partition("?")[0].partition("/")[0].replace("-", "_")
+    if part == "technical_previews" and method == "GET":
+        part = "technical_previews_available"
+    label = LABELS.get(part, "")
+    if run.part.startswith(label):
+        return run.part or "Contacting the environment"  # the run's own words have more details
+    return label
 
 
 def clock(lower_bound: float | None) -> str:

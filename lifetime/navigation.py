@@ -46,6 +46,10 @@ class Tab:
         return self.name
 
 
+def _people_page(name: str, url_name: str, action: Action, *covers: str) -> Page:
+    return Page(name, f"lifetime:{url_name}", action, covers=tuple(f"lifetime:{one}" for one in covers))
+
+
 TABS = (
     Tab(
         "Applications", (Page("Applications", "applications:list", Action.VIEW_APPLICATIONS, covers=("applications",)),)
@@ -57,6 +61,21 @@ TABS = (
             Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
         ),
         name_with_cloud="Environments",
+    ),
+    Tab(
+        "User Management",
+        (
+            _people_page("Users", "users", Action.MANAGE_PEOPLE, "user", "create-user"),
+            _people_page("Teams", "teams", Action.MANAGE_TEAMS, "team", "create-team"),
+            _people_page("Roles", "roles", Action.MANAGE_PEOPLE, "role", "create-role"),
+            _people_page(
+                "Service Accounts",
+                "service-accounts",
+                Action.MANAGE_PEOPLE,
+                "service-account",
+                "create-service-account",
+            ),
+        ),
     ),
 )
 

@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from environments.forms import DialogForm
 from environments.models import Application, Environment
 from lifetime import people, roles, service_accounts, teams
 from lifetime.changes import Refused
@@ -50,7 +51,9 @@ class SearchForm(forms.Form):
     name = forms.CharField(
         label="Name, username or e-mail", required=False, max_length=150, widget=forms.TextInput({"type": "search"})
     )
-    role = forms.ModelChoiceField(_roles(), label="Default role", required=False, empty_label="Any", to_field_name="key")
+    role = forms.ModelChoiceField(
+        _roles(), label="Default role", required=False, empty_label="Any", to_field_name="key"
+    )
     state = forms.ChoiceField(
         label="State", required=False, choices=[("", "Any"), ("active", "Active"), ("inactive", "Inactive")]
     )
@@ -128,11 +131,13 @@ class RoleForm(_MergingForm):
 class LevelForm(forms.Form):
     """One environment's step of the ladder, with its two flags."""
 
-    level = forms.TypedChoiceField(choices=Level.choices, coerce=lambda value: Level(int(value)))
+    level = forms.ChoiceField(choices=Level.choices)
     create_applications = forms.BooleanField(required=False)
     add_system_dependencies = forms.BooleanField(required=False)
 
-    def __init__(self, data: Mapping[str, Any] | None, *, environment: Environment, rights: Rights, frozen: bool) -> None:
+    def __init__(
+        self, data: Mapping[str, Any] | None, *, environment: Environment, rights: Rights, frozen: bool
+    ) -> None:
         initial = {
             "level": int(rights.level),
             "create_applications": rights.create_applications,
@@ -146,7 +151,7 @@ class LevelForm(forms.Form):
 
     @property
     def rights(self) -> Rights:
-        return Rights(**self.cleaned_data)
+        return Rights(**{**self.cleaned_data, "level": Level(int(self.cleaned_data["level"]))})
 
     @property
     def steps(self) -> Iterable[tuple[Level, bool]]:
@@ -171,13 +176,6 @@ def level_forms(
         )
         for one in environments
     ]
-
-
-class DialogForm(forms.Form):
-    """A form in the dialog, over a page that has forms of its own: its ids are others."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, auto_id="dialog-%s", **options)
 
 
 class DeleteRoleForm(DialogForm):

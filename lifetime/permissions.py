@@ -216,6 +216,12 @@ class Permissions:
         )
 
     @property
+    def manages_some_people(self) -> bool:
+        """Whether Manage Teams and Application Roles holds anywhere at all."""
+        roles = [self.default, *self.in_teams.values(), *self.on_applications.values()]
+        return self.is_active and any(role.manage_teams_and_application_roles for role in roles)
+
+    @property
     def managed_teams(self) -> set[int]:
         """The teams that the person manages by a role in them."""
         return {team for team in self.in_teams if self.manages_team(team)}

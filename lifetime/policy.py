@@ -36,6 +36,7 @@ class Action(StrEnum):
     REORDER_ENVIRONMENTS = "reorder_environments"
     TOGGLE_MAINTENANCE = "toggle_maintenance"
     MANAGE_PEOPLE = "manage_people"
+    CREATE_TEAMS = "create_teams"
     MANAGE_TEAMS = "manage_teams"
     MANAGE_APPLICATION_ROLES = "manage_application_roles"
     PREPARE_PLANS = "prepare_plans"
@@ -126,7 +127,9 @@ def _lacks_right(
     for environment in environments:
         if not environment.is_registered and action != Action.REGISTER_ENVIRONMENT:
             return f"{environment} is not registered."
-    if action in (Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
+    if action == Action.CREATE_TEAMS and not user.manages_teams:
+        return f"This needs “{MANAGE_TEAMS}” in the default role; {user.role} lacks it. Ask an administrator for it."
+    if action in (Action.CREATE_TEAMS, Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
         return _lacks_team_right(user, team, application, permissions)
     by_application = action == Operation.SYNCHRONIZE and application is not None
     if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:

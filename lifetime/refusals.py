@@ -7,10 +7,10 @@ from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
 from environments import gate, maintenance, registry
-from lifetime import policy
+from lifetime import changes, policy
 
 MAINTENANCE = (policy.InMaintenance, gate.InMaintenance)
-REFUSALS = (*MAINTENANCE, gate.Refused, maintenance.MaintenanceRefused, registry.RegistryRefused)
+REFUSALS = (*MAINTENANCE, gate.Refused, maintenance.MaintenanceRefused, registry.RegistryRefused, changes.Refused)
 
 
 class Refusals:

@@ -4,20 +4,25 @@
 each picks a free port.
 """
 
+import hashlib
 import http.client
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
+from uuid import uuid4, uuid5
 
 import pytest
+
+from environments.platform.applications import key_of, module_key_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BY = {"name": "Ana Ferreira", "username": "ana"}
@@ -233,6 +238,20 @@ class Platform:
         body = {"key": order.pop("version_key", None) or str(uuid4()), "version": version, **order}
         return self.call("POST", f"/applications/{key}/versions", body, address=address)
 
+    def create(self, name: str, *, address: str | None = None, **order: Any) -> "Reply":
+        """An application from a template."""
+        body = {"key": str(uuid4()), "template_key": "reactive-web", "name": name, "by": BY, **order}
+        return self.call("POST", "/applications", body, address=address)
+
+    def package_of(self, key: str, version_key: str, *, address: str | None = None) -> bytes:
+        return self.call("GET", f"/applications/{key}/versions/{version_key}/package", address=address).body
+
+    def upload(self, package: bytes, *, digest: str = "", address: str | None = None, **headers: str) -> "Reply":
+        """Send a package, or with Content_Range="bytes N-M/TOTAL" and its digest a part of one."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        path = f"/packages/{digest or digest_of(package)}"
+        return self.call("PUT", path, package, headers={"Content-Type": "application/zip", **named}, address=address)
+
     def headers(self, *, contact: int = 1, epoch: int = 1, seconds: float = 30) -> dict[str, str]:
         return {
             "Authorization": f"Bearer {self.token}",
@@ -275,6 +294,51 @@ class Reply:
         if self.headers.get_content_type() != "application/problem+json":
             return ""
         return str(self.json["type"]).removeprefix("urn:lifetime:problem:")
+
+
+def digest_of(package: bytes) -> str:
+    return "sha256:" + hashlib.sha256(package).hexdigest()
+
+
+def package(
+    name: str = "Hotel",
+    version: str | None = "1.0.0",
+    *,
+    web: dict[str, bytes] | None = None,
+    modules: list[dict[str, Any]] | None = None,
+    raw: dict[str, bytes] | None = None,
+    **manifest: Any,
+) -> bytes:
+    """A package as an environment makes it; `raw` adds entries that need not be right, other members replace."""
+    files = {f"web/{path}": content for path, content in (web or {"index.html": b"<h1>Hotel</h1>"}).items()}
+    joined = name.replace(" ", "")
+    complete = [
+        {
+            "key": str(module_key_of(name, module["name"])),
+            "version_key": str(uuid5(key_of(name), f"{module['name']} {version}")),
+            "hash": hashlib.sha256(repr((module, files)).encode()).hexdigest()[:32],
+            "created_at": instant(),
+            "created_by": "Ana",
+            **module,
+        }
+        for module in modules or [{"name": joined}]
+    ]
+    document = {
+        "format": 1,
+        "application": {"key": str(key_of(name)), "name": name, "kind": "WebResponsive", "url_path": joined},
+        "version": version
+        and {"key": str(uuid5(key_of(name), f"version {version}")), "version": version, "created_at": instant(),
+             "created_by": "Ana"},
+        "modules": complete,
+        "files": {path: {"digest": digest_of(content), "bytes": len(content)} for path, content in files.items()},
+        **manifest,
+    }  # fmt: skip
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", json.dumps(document))
+        for path, content in {**files, **(raw or {})}.items():
+            archive.writestr(path, content)
+    return stream.getvalue()
 
 
 def instant(seconds: float = 0) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -29,6 +31,7 @@ CHUNK = 256 * 1024
 MANIFEST = "manifest.json"
 WEB = "web/"
 END_RECORD = 22  # bytes of a zip file's last record, without a comment
+UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # equal content makes equal packages
 
 Short = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
@@ -239,8 +242,14 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Zip
         _check_end_record(path)
         with zipfile.ZipFile(path) as archive:
             yield archive, _entries(archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+    except BadPackage:
+        raise
+    except UNSOUND as error:
         raise BadPackage(f"The file is no sound zip file: {error}.") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the beginning of the file
+            raise
+        raise BadPackage("The file is no sound zip file: it is cut off.") from None
 
 
 def _check_end_record(path: Path) -> None:

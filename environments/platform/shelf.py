@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from environments.platform.answers import Problem
 
@@ -76,6 +76,15 @@ def synchronize(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def open_to_write(path: Path, *, buffering: int) -> IO[bytes]:
+    """A file as it is, or a new one."""
+    return path.open("r+b" if path.exists() else "wb", buffering=buffering)
 
 
 def remove(path: Path) -> None:

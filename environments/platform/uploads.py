@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from environments.platform import packages
 from environments.platform.answers import CLOSE, Problem
 from environments.platform.packages import LARGEST_PACKAGE, BadPackage, Package
-from environments.platform.shelf import full_disk_is_a_problem, in_thread, remove
+from environments.platform.shelf import full_disk_is_a_problem, in_thread, open_to_write, remove, size_of
 
 if TYPE_CHECKING:
     from environments.platform.call import Call
@@ -28,7 +28,7 @@ def state(environment: Environment, digest: str) -> dict[str, Any]:
     part = environment.shelf.part(digest)
     if not part.exists():
         raise package_unknown(digest)
-    return {"digest": digest, "bytes": part.stat().st_size, "is_complete": False}
+    return {"digest": digest, "bytes": size_of(part), "is_complete": False}
 
 
 def is_here(environment: Environment, digest: str) -> bool:
@@ -64,7 +64,7 @@ async def _write(call: Call, part: Path, first: int, last: int | None, total: in
     """Write the body to its place in the file; what a request that is cut short has written stays. Answer the size."""
     shelf = call.environment.shelf
     part.parent.mkdir(parents=True, exist_ok=True)
-    there = part.stat().st_size if part.exists() else 0
+    there = size_of(part)
     if first != there and total is not None and first != 0:
         raise Problem(
             409, "wrong-offset", "The part does not fit", f"{there} bytes are there; go on there.", headers=[CLOSE]
@@ -72,7 +72,7 @@ async def _write(call: Call, part: Path, first: int, last: int | None, total: in
     length = call.header(b"content-length")
     shelf.require_space(int(length) if length.isdigit() and int(length) <= LARGEST_PACKAGE else 0)
     expected = None if last is None else last + 1
-    with part.open("r+b" if part.exists() else "wb", buffering=WRITE) as file:
+    with open_to_write(part, buffering=WRITE) as file:
         file.truncate(first)
         file.seek(first)
         size = first
@@ -80,7 +80,8 @@ async def _write(call: Call, part: Path, first: int, last: int | None, total: in
             size += len(piece)
             if expected is not None and size > expected:
                 raise _wrong_length()
-            shelf.require_space(len(piece)) if shelf.free_bytes is not None else None
+            if shelf.free_bytes is not None:
+                shelf.require_space(size - first)
             file.write(piece)
     if expected is not None and size != expected:
         raise _wrong_length()
@@ -104,7 +105,7 @@ async def _finish(environment: Environment, digest: str, part: Path) -> dict[str
     except Problem:
         remove(part)
         raise
-    size = part.stat().st_size
+    size = size_of(part)
     with full_disk_is_a_problem():
         environment.shelf.keep(part, digest)
         remember(environment, digest, size, package)

@@ -1,6 +1,6 @@
 """What the views about people share."""
 
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, resolve_url
 from django_htmx.http import HttpResponseClientRedirect
 
@@ -11,6 +11,11 @@ from lifetime.requests import AuthenticatedRequest, client_address
 def author(request: AuthenticatedRequest) -> Author:
     """Whoever makes this request, as the one who changes something."""
     return Author(who=request.user, address=client_address(request))
+
+
+def posted(request: AuthenticatedRequest) -> QueryDict | None:
+    """What a form is bound to: nothing when the page is looked at; what was sent, be it empty, when it was."""
+    return request.POST if request.method == "POST" else None
 
 
 def leave(request: AuthenticatedRequest, to: str) -> HttpResponse:

@@ -20,7 +20,7 @@ from lifetime.people_forms import DeleteRoleForm, LevelForm, RoleForm, add_refus
 from lifetime.permissions import Ladder, Rights
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest
-from lifetime.views.answers import author, leave
+from lifetime.views.answers import author, leave, posted
 
 
 @require_safe
@@ -41,7 +41,7 @@ def all_roles(request: AuthenticatedRequest) -> HttpResponse:
 def create(request: AuthenticatedRequest) -> HttpResponse:
     policy.require(request.user, Action.MANAGE_PEOPLE)
     environments = Environment.objects.registered().in_order()
-    form, levels = RoleForm(request.POST or None), level_forms(request.POST or None, None, environments)
+    form, levels = RoleForm(posted(request)), level_forms(posted(request), None, environments)
     if form.is_valid() and _are_valid(levels):
         try:
             values = {name: form.cleaned_data[name] for name in roles.EDITABLE}
@@ -90,13 +90,14 @@ def role(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 
 def _forms(request: AuthenticatedRequest, shown: Role) -> tuple[RoleForm, list[LevelForm]]:
     environments = Environment.objects.registered().in_order()
-    data = request.POST if request.method == "POST" else None
+    data = posted(request)
     form = RoleForm(data, role=shown)
     return form, level_forms(data, shown, environments, frozen=shown.is_administrator)
 
 
 def _are_valid(levels: list[LevelForm]) -> bool:
-    return all([one.is_valid() for one in levels if one.is_bound])
+    wrong = [one for one in levels if one.is_bound and not one.is_valid()]  # each of them, so that each says what
+    return not wrong
 
 
 def _rights(levels: list[LevelForm]) -> dict[Environment, Rights]:

@@ -22,7 +22,7 @@ from lifetime.people_forms import SearchForm, UserForm, add_refusal
 from lifetime.permissions import Permissions
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest
-from lifetime.views.answers import author
+from lifetime.views.answers import author, posted
 
 SIZE = 50
 SUGGESTED = 20
@@ -55,7 +55,7 @@ def _found(form: SearchForm) -> QuerySet[User]:
 @require_http_methods(["GET", "HEAD", "POST"])
 def create(request: AuthenticatedRequest) -> HttpResponse:
     policy.require(request.user, Action.MANAGE_PEOPLE)
-    form = UserForm(request.POST or None)
+    form = UserForm(posted(request))
     if form.is_valid():
         try:
             values = {name: form.cleaned_data[name] for name in people.EDITABLE}
@@ -72,7 +72,7 @@ def create(request: AuthenticatedRequest) -> HttpResponse:
 def user(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     policy.require(request.user, Action.MANAGE_PEOPLE)
     shown = get_object_or_404(User.objects.select_related("role"), key=key)
-    form = UserForm(request.POST or None, user=shown)
+    form = UserForm(posted(request), user=shown)
     if form.is_valid():
         try:
             people.edit(shown, form.changes, password=form.cleaned_data["password"] or None, by=author(request))
@@ -117,8 +117,7 @@ def unblock(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 @require_safe
 def suggestions(request: AuthenticatedRequest) -> HttpResponse:
     """The people whom a form offers while somebody types; for whoever manages a team or an application's roles."""
-    decision = policy.may(request.user, Action.MANAGE_TEAMS)
-    if not decision and not Permissions.of(request.user, []).manages_any_application:
+    if not Permissions.of(request.user, []).manages_some_people:
         policy.require(request.user, Action.MANAGE_TEAMS)
     text = request.GET.get("user", "").strip().replace("\0", "")[:150]
     matching = Q(name__icontains=text) | Q(username__icontains=text)

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import expect
 
-from environments import maintenance, sync
+from environments import maintenance, registry, sync
 from environments.models import Contact, Environment, SyncState
 from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
 from tests.factories import actor, create_environment, create_user
@@ -139,3 +139,159 @@ def test_dialogs_are_accessible(signed_in_page, visit, environments, theme):
     page.get_by_role("button", name="Disable maintenance mode").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     check(page, f"dialog-disable-{theme}", whole=False)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_an_environment_is_registered(signed_in_page, visit, server, theme):
+    page = signed_in_page(create_user(name="Ada Lovelace", username="ada", theme=theme))
+    visit("/infrastructure/")
+    check(page, f"empty-{theme}")
+    page.get_by_role("link", name="Register an Existing Environment").first.click()
+    page.get_by_label("Environment name").fill("Development")
+    page.get_by_label("Environment address").fill("development")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_label("Purpose").select_option("Development")
+    page.get_by_role("button", name="Check the connection").click()
+    expect(page.get_by_text("An address begins with https://")).to_be_visible()
+    check(page, f"register-refused-{theme}")
+
+    page.get_by_label("Environment address").fill(server.address)
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Check the connection").click()
+    expect(page.get_by_role("heading", name="Checking the connection")).to_be_visible()
+    check(page, f"register-checking-{theme}")
+    work(registry.check_connection, Environment.objects.get().pk)
+    expect(page.get_by_text("does not accept the token")).to_be_visible()
+    check(page, f"register-failed-{theme}")
+
+    page.get_by_label("Token").fill(server.token)
+    page.get_by_role("button", name="Check the connection").click()
+    expect(page.get_by_role("heading", name="Checking the connection")).to_be_visible()
+    visit("/infrastructure/")
+    check(page, f"proposals-{theme}")
+    work(registry.check_connection, Environment.objects.get().pk)
+    page.get_by_role("link", name="Resume").click()
+    expect(page.get_by_role("heading", name="The connection works")).to_be_visible()
+    check(page, f"register-checked-{theme}")
+    page.get_by_role("button", name="Register Development").click()
+    expect(page.get_by_role("article", name="Development")).to_be_visible()
+    expect(page.get_by_text("Synchronization queued")).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_thousand_environments_fit_on_the_page(signed_in_page, visit, theme):
+    now = timezone.now()
+    purposes = ["Development", "Test", "Production"]
+    Environment.objects.bulk_create(
+        Environment(
+            name=f"{purpose} {number:03}",
+            address=f"https://{purpose.lower()}-{number:03}.example.com",
+            purpose=purpose,
+            position=number,
+            version="11.28.1.4402",
+            registration="registered",
+            registered_at=now,
+        )
+        for number in range(333)
+        for purpose in purposes
+    )
+    everything = list(Environment.objects.order_by("pk"))
+    SyncState.objects.bulk_create(
+        SyncState(environment=one, synchronized_at=now, failures=int(one.pk % 50 == 0)) for one in everything
+    )
+    maintenance.enable_all(everything[10:25], by=actor(), reason="Upgrade")
+    page = signed_in_page(create_user(name="Ada Lovelace", username="ada", theme=theme))
+    visit("/infrastructure/")
+
+    expect(page.get_by_text("15 in maintenance")).to_be_visible()
+    expect(page.get_by_role("listitem")).to_have_count(999)
+    assert_no_sideways_scrolling(page)
+    screenshot(page, f"infrastructure-999-{theme}", whole=False)
+    page.get_by_role("link", name="15 in maintenance").click()
+    expect(page.get_by_role("article")).to_have_count(15)
+    page.get_by_label("Name").fill("Production 00")
+    page.get_by_role("button", name="Find").click()
+    expect(page.get_by_role("article")).to_have_count(5)
+    check(page, f"infrastructure-found-{theme}", narrow=False)
+
+
+def test_polling_leaves_the_focus_where_it_is(signed_in_page, visit, environments):
+    page = signed_in_page()
+    visit("/infrastructure/")
+    button = page.get_by_role("button", name="Synchronize now Production")
+    button.focus()
+    SyncState.objects.update(synchronized_at=timezone.now() - timedelta(hours=3))
+
+    expect(page.get_by_text("3 h ago").first).to_be_visible()  # the fragment was swapped
+
+    expect(button).to_be_focused()
+    visit(environments["Load Test"].get_absolute_url())
+    button = page.get_by_role("button", name="Disable maintenance mode")
+    button.focus()
+    expect(page.get_by_text("lease lasts 2")).to_be_visible()
+    page.wait_for_timeout(2500)
+    expect(button).to_be_focused()
+
+
+def test_polling_leaves_what_is_typed_alone(signed_in_page, visit, environments):
+    page = signed_in_page()
+    visit(environments["Development"].get_absolute_url())
+    page.get_by_label("Environment name").fill("Renamed")
+    page.get_by_role("button", name="Enable maintenance mode").click()
+    page.get_by_label("Reason").fill("Upgrade")
+    hold_contact(environments["Development"])
+    expect(page.get_by_role("dialog").get_by_text("worker-2.example.org:4711")).to_be_visible()  # the preview moves
+    expect(page.get_by_label("Reason")).to_have_value("Upgrade")
+    expect(page.get_by_label("Reason")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("You have typed something")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("button", name="Enable maintenance mode")).to_be_focused()
+    maintenance.enable(environments["Development"], by=actor("Grace Hopper"), reason="Replace the disks")
+
+    expect(page.get_by_text("was switched after you opened this page")).to_be_visible()
+    expect(page.get_by_label("Environment name")).to_have_value("Renamed")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_label("Environment name")).to_have_value("Renamed")
+    expect(page.locator(".errorlist.nonfield")).to_contain_text("Grace Hopper enabled it")
+    check(page, "edit-refused")
+
+
+def test_a_refusal_of_what_was_possible_a_moment_ago_opens_in_the_dialog(signed_in_page, visit, environments):
+    page = signed_in_page()
+    visit("/infrastructure/")
+    page.route("**/cards/", lambda route: route.abort())  # the page does not learn of it
+    maintenance.enable(environments["Development"], by=actor("Grace Hopper"), reason="Replace the disks")
+    page.get_by_role("button", name="Synchronize now Development").click()
+
+    dialog = page.get_by_role("dialog", name="Not while it is in maintenance mode")
+    expect(dialog.get_by_text("Grace Hopper enabled it: “Replace the disks”")).to_be_visible()
+    check(page, "dialog-409", narrow=False, whole=False)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+
+
+def test_the_order_is_changed_by_keyboard(signed_in_page, visit, environments):
+    page = signed_in_page()
+    visit("/infrastructure/")
+    swap = page.get_by_role("button", name="Switch the order of Development and Acceptance")
+    swap.focus()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("article").first).to_contain_text("Acceptance")
+    expect(page.get_by_role("button", name="Switch the order of Acceptance and Development")).to_be_focused()
+
+
+def test_an_environment_is_unregistered_by_keyboard(signed_in_page, visit, environments):
+    page = signed_in_page()
+    visit(environments["Acceptance"].get_absolute_url())
+    page.get_by_role("button", name="Unregister environment").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Unregister Acceptance?")).to_be_visible()
+    expect(page.get_by_label("Name of the environment")).to_be_focused()
+    page.keyboard.type("Acceptance")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("status").get_by_text("Acceptance is unregistered")).to_be_visible()
+    expect(page.get_by_role("article", name="Acceptance")).to_be_hidden()

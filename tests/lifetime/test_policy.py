@@ -79,7 +79,7 @@ def place(hosting, *, is_in_maintenance):
 
 def has_right(kind, hosting, action):
     """What the table says, maintenance mode apart."""
-    if action in (Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
+    if action in (Action.CREATE_TEAMS, Action.MANAGE_TEAMS, Action.MANAGE_APPLICATION_ROLES):
         return kind in {*MANAGERS, "teams only"}
     if action in NEEDED:
         return LEVEL.get(kind, -1) >= NEEDED[action]

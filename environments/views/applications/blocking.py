@@ -43,9 +43,7 @@ def unblock(request: AuthenticatedRequest, key: UUID, environment_key: UUID) -> 
 
 
 def _get(request: AuthenticatedRequest, key: UUID, environment_key: UUID) -> Any:
-    return objects.get_in_environment(
-        request.user, key, environment_key, Action.BLOCK_APPLICATIONS, is_published=False
-    )
+    return objects.get_in_environment(request.user, key, environment_key, Action.BLOCK_APPLICATIONS, is_published=False)
 
 
 def _change(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db import transaction
+from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -31,6 +32,7 @@ from lifetime.policy import Action, Decision
 from lifetime.requests import AuthenticatedRequest, client_address
 
 VERSIONS_SHOWN = 10
+NEWEST_FIRST = (F("created_at").desc(nulls_last=True), F("pk").desc())
 TASKS_SHOWN = (TaskKind.TAG, TaskKind.CHANGE_SETTINGS, TaskKind.READ_VERSIONS)
 
 
@@ -50,11 +52,19 @@ class Place:
         return self.column.environment
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModuleRow:
+    """A module with what each environment has of it."""
+
+    module: Module
+    statuses: list[ModuleStatus | None]
+
+
 @require_safe
 def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
     _audit_view(application, request)
-    versions = application.versions.select_related("created_in").order_by("-created_at", "-pk")
+    versions = application.versions.select_related("created_in").order_by(*NEWEST_FIRST)
     shown = list(versions[: VERSIONS_SHOWN + 1])
     context = {
         **_places(request, application),
@@ -96,8 +106,7 @@ def _places(request: AuthenticatedRequest, application: Application) -> dict[str
         "application": application,
         "team": _team(application),
         "places": found,
-        "published": [place for place in found if place.cell],
-        "modules": _modules(application, [place.environment.pk for place in found if place.cell]),
+        "modules": _modules(application, [place.environment.pk for place in found]),
         "has_pages": links.has_pages(application),
         "is_moving": any(place.column.run or any(task.is_active for task in place.tasks) for place in found),
         "may_view_infrastructure": policy.may(request.user, Action.VIEW_INFRASTRUCTURE),
@@ -116,7 +125,7 @@ def _place(
     tasks: dict[tuple[int, str], ApplicationTask],
 ) -> Place:
     environment = column.environment
-    actions = [
+    actions: list[Action | Operation] = [
         Operation.TAG_APPLICATIONS,
         Operation.TEST_APPLICATIONS,
         Operation.OPEN_SERVICE_CENTER,
@@ -145,13 +154,13 @@ def _team(application: Application) -> str:
     return found or ""
 
 
-def _modules(application: Application, environments: list[int]) -> list[tuple[Module, list[ModuleStatus | None]]]:
+def _modules(application: Application, environments: list[int]) -> list[ModuleRow]:
     """The application's modules by name, with what each of these environments has of them."""
     statuses = ModuleStatus.objects.filter(module__application=application, environment__in=environments)
     by_place = {(one.module_id, one.environment_id): one for one in statuses}
     wanted = {module for module, _ in by_place}
     return [
-        (module, [by_place.get((module.pk, environment)) for environment in environments])
+        ModuleRow(module=module, statuses=[by_place.get((module.pk, environment)) for environment in environments])
         for module in application.modules.order_by("name", "pk")
         if module.pk in wanted
     ]
@@ -162,7 +171,7 @@ def versions(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     """The version history."""
     application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
     found = application.versions.select_related("created_in").prefetch_related("modules")
-    context = {"application": application, "versions": found.order_by("-created_at", "-pk")[:500]}
+    context = {"application": application, "versions": found.order_by(*NEWEST_FIRST)[:500]}
     return render(request, "applications/versions.html", context)
 
 

@@ -1,5 +1,6 @@
 """Tagging and the history of versions, and what modules offer and use."""
 
+import sqlite3
 import threading
 from uuid import uuid4
 
@@ -221,8 +222,6 @@ def test_environments_of_one_process_have_their_own_versions(tmp_path):
 def test_a_store_of_an_earlier_release_is_brought_up(tmp_path):
     with Platform.start(tmp_path) as platform:
         platform.stop()
-        import sqlite3
-
         with sqlite3.connect(tmp_path / "platform.sqlite3") as db:
             tables = ["content", "setting", "version", "package", "creation", "log_line", "block", "password", "event",
                       "deployment", "deployment_line"]  # fmt: skip
