@@ -1,13 +1,20 @@
 """Forms about applications. Their rules are in the domain modules; forms only read what was typed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils.html import escape
 
-from environments import tagging
+from environments import application_creation, application_settings, tagging
+from environments.application_settings import Changes, Setting
+from environments.environment_api import Template
 from environments.forms import DialogForm, ReasonField
-from environments.models import Environment, EnvironmentFilter
+from environments.models import ApplicationSettings, Environment, EnvironmentFilter
+from lifetime.models import Team
 
 
 class EnvironmentFilterForm(forms.ModelForm[EnvironmentFilter]):
@@ -75,3 +82,117 @@ class TagForm(DialogForm):
 
 class BlockForm(DialogForm):
     reason = ReasonField(label="Reason", help_text="One line of at most 500 characters; it goes into the audit log.")
+
+
+class SettingsForm(forms.Form):
+    """The settings of an application as it was last read; `changes` tells what somebody changed."""
+
+    digest = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, found: ApplicationSettings, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["digest"].initial = found.digest
+        self.settings = application_settings.settings_of(found)
+        self._extensibility = found.document.get("extensibility") or {}
+        for number, setting in enumerate(self.settings):
+            self._add(number, setting)
+        custom = self._extensibility.get("custom")
+        start = self._extensibility.get("default", {}) if custom is None else custom
+        self.fields["mode"] = forms.ChoiceField(
+            label="Extensibility configuration",
+            choices=[("default", "Default, from the home module"), ("custom", "Custom JSON")],
+            initial=self._extensibility.get("mode", "default"),
+            widget=forms.RadioSelect,
+        )
+        self.fields["custom"] = forms.CharField(
+            label="Custom JSON",
+            required=False,
+            initial=json.dumps(start, indent=2, ensure_ascii=False),
+            widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "code"}),
+            help_text="It begins as a copy of the default. It takes effect with the next build of the mobile application.",
+        )
+
+    def _add(self, number: int, setting: Setting) -> None:
+        attributes = {"autocomplete": "off", "spellcheck": "false"}
+        label = f"{setting.name} of {setting.module}"
+        if setting.is_secret:
+            widget: forms.Widget = forms.PasswordInput(attrs={**attributes, "autocomplete": "new-password"})
+            help_text = "Secret. Leave it empty to keep the value, which is never shown."
+        else:
+            widget = forms.TextInput(attrs=attributes)
+            help_text = setting.description
+        self.fields[f"value-{number}"] = forms.CharField(
+            label=label,
+            required=False,
+            strip=False,
+            max_length=4000,
+            initial=None if setting.is_secret else setting.effective,
+            widget=widget,
+            help_text=escape(help_text),
+        )
+        self.fields[f"default-{number}"] = forms.BooleanField(
+            label=f"Use the default for {label}", required=False, initial=setting.effective is None
+        )
+
+    @property
+    def rows(self) -> list[tuple[Setting, forms.BoundField, forms.BoundField]]:
+        return [(one, self[f"value-{n}"], self[f"default-{n}"]) for n, one in enumerate(self.settings)]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        if cleaned.get("mode") == "custom":
+            try:
+                cleaned["custom"] = application_settings.clean_extensibility(cleaned.get("custom", ""))
+            except ValidationError as refusal:
+                self.add_error("custom", refusal)
+        return cleaned
+
+    @property
+    def changes(self) -> Changes:
+        values: dict[str, str | None] = {}
+        for number, setting in enumerate(self.settings):
+            value: str = self.cleaned_data[f"value-{number}"]
+            if self.cleaned_data[f"default-{number}"]:
+                if setting.effective is not None:
+                    values[setting.id] = None
+            elif setting.is_secret:
+                if value:
+                    values[setting.id] = value
+            elif value != setting.effective:
+                values[setting.id] = value
+        return Changes(values=values, extensibility=self._changed_extensibility())
+
+    def _changed_extensibility(self) -> dict[str, Any] | None:
+        mode = self.cleaned_data["mode"]
+        before = self._extensibility
+        if mode == "default":
+            return None if before.get("mode", "default") == "default" else {"mode": "default"}
+        if before.get("mode") == "custom" and before.get("custom") == self.cleaned_data["custom"]:
+            return None
+        return {"mode": "custom", "custom": self.cleaned_data["custom"]}
+
+
+class CreateApplicationForm(forms.Form):
+    """A new application for a team."""
+
+    team = forms.ModelChoiceField(Team.objects.none(), to_field_name="key", empty_label=None)
+    template = forms.ChoiceField(label="What are you building?", widget=forms.RadioSelect)
+    name = forms.CharField(
+        max_length=application_creation.LONGEST_NAME, widget=forms.TextInput({"autocomplete": "off"})
+    )
+    description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea({"rows": 3}))
+    colour = forms.CharField(required=False, initial="#0b6070", widget=forms.TextInput({"type": "color"}))
+
+    def __init__(self, *args: Any, teams: QuerySet[Team], templates: Sequence[Template], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["team"].queryset = teams  # type: ignore[attr-defined]
+        self.fields["template"].choices = [  # type: ignore[attr-defined]
+            (one.key, f"{one.name}: {one.description}" if one.description else one.name) for one in templates
+        ]
+
+    @property
+    def wanted(self) -> application_creation.Wanted:
+        data = self.cleaned_data
+        return application_creation.Wanted(
+            template=data["template"], name=data["name"], description=data["description"], colour=data["colour"]
+        )

@@ -35,16 +35,16 @@ class TaskRefused(gate.Refused):
 class Work(Generic[Result]):
     """How one kind of task is carried out.
 
-    `converse` speaks to the environment. `store` keeps what came of it and answers the audit entry; it runs in the
-    transaction that ends the task. `failed` is the audit entry of a failure, None where there is nothing to record.
+    `converse` speaks to the environment. `store` keeps what came of it and answers the audit entries; it runs in the
+    transaction that ends the task. `failed` answers those of a failure.
     """
 
     kind: TaskKind
     operation: Operation
     purpose: Purpose
     converse: Callable[[gate.Client, ApplicationTask], Awaitable[Result]]
-    store: Callable[[ApplicationTask, Result], log.Entry | None]
-    failed: Callable[[ApplicationTask, str], log.Entry | None] = lambda task, why: None
+    store: Callable[[ApplicationTask, Result], list[log.Entry]]
+    failed: Callable[[ApplicationTask, str], list[log.Entry]] = lambda task, why: []
 
 
 def request(
@@ -120,13 +120,13 @@ def _finish(work: Work[Any], task: ApplicationTask, status: TaskStatus, message:
         if not running.update(status=status, message=message, ended_at=Now(), sealed_secrets=""):
             return  # given up meanwhile
         if status == TaskStatus.FINISHED:
-            entry = work.store(task, result)
+            entries = work.store(task, result)
             if task.result is not None:
                 ApplicationTask.objects.filter(pk=task.pk).update(result=task.result)
         else:
-            entry = work.failed(task, message)
-        if entry:
-            log.record_all([entry])
+            entries = work.failed(task, message)
+        if entries:
+            log.record_all(entries)
 
 
 def _aborted_by(task: ApplicationTask, operation: Operation) -> str:

@@ -2,7 +2,17 @@
 
 from django.urls import path
 
-from environments.views.applications import blocking, details, filters, leaving, matrix, tagging
+from environments.views.applications import (
+    blocking,
+    creation,
+    details,
+    filters,
+    leaving,
+    logs,
+    matrix,
+    settings,
+    tagging,
+)
 
 app_name = "applications"
 IN = "<uuid:key>/in/<uuid:environment_key>"
@@ -15,6 +25,9 @@ urlpatterns = [
     path("filters/create/", filters.create, name="create-filter"),
     path("filters/<uuid:key>/", filters.edit, name="edit-filter"),
     path("filters/<uuid:key>/delete/", filters.delete, name="delete-filter"),
+    path("create/", creation.choose_environment, name="create"),
+    path("create/<uuid:environment_key>/", creation.create, name="create-in"),
+    path("create/<uuid:environment_key>/templates/", creation.read_templates, name="read-templates"),
     path("<uuid:key>/", details.details, name="details"),
     path("<uuid:key>/places/", details.places, name="places"),
     path("<uuid:key>/versions/", details.versions, name="versions"),
@@ -23,6 +36,12 @@ urlpatterns = [
     path(f"{IN}/versions/read/", details.read_versions, name="read-versions"),
     path(f"{IN}/hotfix/solve/", details.solve_hotfix, name="solve-hotfix"),
     path(f"{IN}/definition/", details.synchronize_definition, name="synchronize-definition"),
+    path(f"{IN}/settings/", settings.settings, name="settings"),
+    path(f"{IN}/settings/read/", settings.read_settings, name="read-settings"),
+    path(f"{IN}/settings/change/", settings.change_settings, name="change-settings"),
+    path(f"{IN}/logs/", logs.logs, name="logs"),
+    path(f"{IN}/logs/lines/", logs.lines, name="log-lines"),
+    path(f"{IN}/logs/read/", logs.read_logs, name="read-logs"),
     path(f"{IN}/block/", blocking.block, name="block"),
     path(f"{IN}/block/dialog/", blocking.block_dialog, name="block-dialog"),
     path(f"{IN}/unblock/", blocking.unblock, name="unblock"),

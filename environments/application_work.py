@@ -1,13 +1,23 @@
 """Carrying out a queued task on an application, whatever its kind."""
 
 import logging
+from typing import Any
 
-from environments import application_tasks, tagging
+from environments import application_creation, application_logs, application_settings, application_tasks, tagging
 from environments.application_tasks import Work
 
 logger = logging.getLogger(__name__)
 
-WORK: dict[str, Work] = {work.kind: work for work in (tagging.TAG, tagging.READ_VERSIONS)}  # type: ignore[type-arg]
+_ALL: tuple[Work[Any], ...] = (
+    tagging.TAG,
+    tagging.READ_VERSIONS,
+    application_settings.READ,
+    application_settings.CHANGE,
+    application_logs.READ,
+    application_creation.READ_TEMPLATES,
+    application_creation.CREATE,
+)
+WORK: dict[str, Work[Any]] = {work.kind: work for work in _ALL}
 
 
 def carry_out(task_id: int) -> None:

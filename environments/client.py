@@ -62,7 +62,7 @@ class Answer:
         return self.status == 304
 
 
-class _GuardedResolver(AbstractResolver):
+class GuardedResolver(AbstractResolver):
     """Resolves names as usual, then leaves out addresses that no environment may have, whatever its name says."""
 
     def __init__(self) -> None:
@@ -85,6 +85,7 @@ class _GuardedResolver(AbstractResolver):
 class Client:
     opened: Opened
     ssl_context: ssl.SSLContext
+    resolver: AbstractResolver
     step: str = ""
     calls: int = 0
     sent: int = 0
@@ -247,7 +248,7 @@ class Client:
             bare = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if refusal := refusal_of(bare):
                 raise Unreachable(refusal)
-            connector = aiohttp.TCPConnector(resolver=_GuardedResolver(), ssl=self.ssl_context, limit=0)
+            connector = aiohttp.TCPConnector(resolver=self.resolver, ssl=self.ssl_context, limit=0, use_dns_cache=False)
             self._http = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=True,

@@ -70,14 +70,15 @@ class Progress:
     """Says on the run's row what is being done; not more often than a person could read."""
 
     def __init__(self, run_id: int) -> None:
-        self._running = SyncRun.objects.filter(pk=run_id, status=SyncStatus.RUNNING)
+        self._run_id = run_id
         self._said_at = time.monotonic()
 
     async def say(self, part: str, *, detail: str = "", **count: int) -> None:
         """`count` is done and total, in parts; without it they stay as they are."""
         if time.monotonic() - self._said_at > PROGRESS_SECONDS:
             self._said_at = time.monotonic()
-            await sync_to_async(self._running.update)(part=LABELS[part] + detail, **count)
+            running = SyncRun.objects.filter(pk=self._run_id, status=SyncStatus.RUNNING)
+            await sync_to_async(running.update)(part=LABELS[part] + detail, **count)
 
 
 async def converse(client: Client, errand: Errand) -> Report:

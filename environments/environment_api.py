@@ -118,6 +118,74 @@ class VersionsPage(_Shape):
     versions: list[VersionItem]
 
 
+Value = Annotated[str, StringConstraints(max_length=4_000, pattern=r"^[^\x00]*$")]
+
+
+class _Setting(_Shape):
+    module_key: UUID
+    module: Name
+    name: Name
+
+
+class SiteProperty(_Setting):
+    description: Text = ""
+    data_type: Short = "Text"
+    default_value: Value | None = None
+    effective_value: Value | None = None
+    is_secret: bool = False
+
+
+class Endpoint(_Setting):
+    kind: Short = ""
+    default_url: Value | None = None
+    effective_url: Value | None = None
+
+
+class Timer(_Setting):
+    default_schedule: Value | None = None
+    effective_schedule: Value | None = None
+
+
+class Extensibility(_Shape):
+    mode: Literal["default", "custom"] = "default"
+    default: dict[str, Any] = {}
+    custom: dict[str, Any] | None = None
+
+
+class SettingsDocument(_Shape):
+    """The settings of one application."""
+
+    site_properties: list[SiteProperty] = []
+    endpoints: list[Endpoint] = []
+    timers: list[Timer] = []
+    extensibility: Extensibility = Extensibility()
+
+
+class LogLine(_Shape):
+    line: int
+    at: AwareDatetime
+    kind: Short = ""
+    level: Short = ""
+    module: Short = ""
+    user: Short = ""
+    message: Text = ""
+
+
+class Logs(_Shape):
+    lines: list[LogLine]
+
+
+class Template(_Shape):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    name: Name
+    kind: Short = ""
+    description: Text = ""
+
+
+class Templates(_Shape):
+    templates: list[Template]
+
+
 class Preview(_Shape):
     key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     name: Name

@@ -28,7 +28,7 @@ from django.db import connection, connections
 
 from environments import ledger, quiet
 from environments.batching import Batcher
-from environments.client import Answer, Client, Rejected, Unreachable
+from environments.client import Answer, Client, GuardedResolver, Rejected, Unreachable
 from environments.ledger import InMaintenance, Ledger, NotRegistered, Refused, Standing, Wanted
 from environments.models import Outcome, Purpose
 
@@ -93,6 +93,7 @@ class Session:
         self._ledger = Ledger(lease=lease)
         self._lease = lease
         self._ssl_context = ssl_context
+        self._resolver = GuardedResolver()
         self._live: dict[int, _Live] = {}
         self._hang_ups: Counter[int] = Counter()  # by environment; under 0 those that named none
         self.is_listening = asyncio.Event()
@@ -113,7 +114,7 @@ class Session:
         hang_ups = self._heard_of(environment_id)
         opened = await self._ledger.open(wanted)
         task = cast("asyncio.Task[object]", asyncio.current_task())
-        live = self._live[opened.id] = _Live(Client(opened, self._ssl_context), task)
+        live = self._live[opened.id] = _Live(Client(opened, self._ssl_context, self._resolver), task)
         try:
             async with self._ending(live):
                 if hang_ups != self._heard_of(environment_id):

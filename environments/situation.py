@@ -20,9 +20,9 @@ FORMER = (WindowStatus.RECOVERING, WindowStatus.ENDED)
 class Rung(TextChoices):
     """How far a contact that maintenance mode called off has come down the ladder."""
 
-    COOPERATING = "cooperating", "Asked to stop: it tells the environment to stop and closes its connection"
-    CLOSED = "closed", "Grace over: its connection is closed, or its worker is silent, until the lease is over"
-    OVER = "over", "Lease over: it counts as lost, and what the far side did is unknown"
+    COOPERATING = "cooperating", "Cooperating: it tells the environment to stop and closes its connection"
+    CLOSED = "closed", "Grace over: connection closed or worker silent; waits for the end of the lease"
+    OVER = "over", "Lease over: lost, what the far side did is unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,11 @@ class Blocker:
     age: timedelta
     lease_left: timedelta
     rung: Rung
+
+    @property
+    def ladder(self) -> list[tuple[str, bool]]:
+        """The rungs in words, and which of them it stands on."""
+        return [(str(rung.label), rung == self.rung) for rung in Rung]
 
 
 @dataclass(frozen=True, kw_only=True)

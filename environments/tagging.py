@@ -174,7 +174,7 @@ async def _tag(client: gate.Client, task: ApplicationTask) -> VersionItem:
     return answer
 
 
-def _store_tag(task: ApplicationTask, told: VersionItem) -> log.Entry:
+def _store_tag(task: ApplicationTask, told: VersionItem) -> list[log.Entry]:
     application, environment = task.application, task.environment
     assert application is not None  # noqa: S101 - for the type checker
     keep(application, told, created_in=environment)
@@ -187,24 +187,29 @@ def _store_tag(task: ApplicationTask, told: VersionItem) -> log.Entry:
     ).select_related("module"):
         status.version_key, status.is_modified = by_module[status.module.key].version_key, False
         status.save(update_fields=["version_key", "is_modified"])
-    return log.Entry(
-        message=f"Tagged application '{application}' in environment '{environment}' as {told.version}",
-        on=application.audit_object,
-        by=task.by,
-        details={"environment": environment.name, "version": told.version, "version_key": str(told.key)},
-    )
+    return [
+        log.Entry(
+            message=f"Tagged application '{application}' in environment '{environment}' as {told.version}",
+            on=application.audit_object,
+            by=task.by,
+            details={"environment": environment.name, "version": told.version, "version_key": str(told.key)},
+        )
+    ]
 
 
-def _tag_failed(task: ApplicationTask, why: str) -> log.Entry:
+def _tag_failed(task: ApplicationTask, why: str) -> list[log.Entry]:
     assert task.application is not None  # noqa: S101 - for the type checker
     version = task.parameters["version"]
-    return log.Entry(
-        message=f"Did not tag application '{task.application}' in environment '{task.environment}' as {version}: {why}",
-        on=task.application.audit_object,
-        by=task.by,
-        succeeded=False,
-        details={"environment": task.environment.name, "version": version},
-    )
+    return [
+        log.Entry(
+            message=f"Did not tag application '{task.application}' in environment '{task.environment}' "
+            f"as {version}: {why}",
+            on=task.application.audit_object,
+            by=task.by,
+            succeeded=False,
+            details={"environment": task.environment.name, "version": version},
+        )
+    ]
 
 
 def keep(application: Application, told: VersionItem, *, created_in: Environment | None = None) -> ApplicationVersion:
@@ -256,12 +261,13 @@ async def _read_versions(client: gate.Client, task: ApplicationTask) -> list[Ver
     return found
 
 
-def _store_versions(task: ApplicationTask, told: list[VersionItem]) -> None:
+def _store_versions(task: ApplicationTask, told: list[VersionItem]) -> list[log.Entry]:
     assert task.application is not None  # noqa: S101 - for the type checker
     known = set(task.application.versions.exclude(created_at=None).values_list("key", flat=True))
     for one in told:
         if one.key not in known:
             keep(task.application, one)
+    return []
 
 
 def request_versions(environment: Environment, application: Application, *, by: log.Actor) -> ApplicationTask:

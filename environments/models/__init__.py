@@ -1,5 +1,6 @@
 from environments.models.application import Application, ApplicationStatus, Module, ModuleStatus
 from environments.models.application_block import ApplicationBlock
+from environments.models.application_settings import ApplicationSettings
 from environments.models.application_task import ApplicationTask, TaskKind, TaskStatus
 from environments.models.contact import Contact, Outcome, Purpose
 from environments.models.delivery import AuthenticationProvider, TechnicalPreview
@@ -13,6 +14,7 @@ from environments.models.version import ApplicationVersion, ModuleVersion
 __all__ = [
     "Application",
     "ApplicationBlock",
+    "ApplicationSettings",
     "ApplicationStatus",
     "ApplicationTask",
     "ApplicationVersion",

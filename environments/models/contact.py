@@ -11,6 +11,7 @@ class Purpose(models.TextChoices):
     DEPLOY = "deploy", "Deployment"
     TAG = "tag", "Tagging"
     DELIVER = "deliver", "Delivery"
+    APPLICATION = "application", "Work on an application"
 
 
 class Outcome(models.TextChoices):

@@ -24,6 +24,7 @@ from environments.platform.answers import CLOSE, Problem, date
 from environments.platform.arrivals import Arrivals
 from environments.platform.canonical import canonical
 from environments.platform.environment import Environment
+from environments.platform.events import Courier
 from environments.platform.log import AccessLog
 from environments.platform.server import Server
 from environments.platform.shelf import Shelf
@@ -60,6 +61,7 @@ class Process(uvicorn.Server):
         self._app = server
         self._announce = announce
         self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,8 +78,14 @@ class Process(uvicorn.Server):
     async def main_loop(self) -> None:
         await self._stopping.wait()  # instead of looking ten times a second
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await super().shutdown(sockets=sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._tasks = [asyncio.create_task(work()) for work in self._app.background()]
         self._announce()
 
 
@@ -144,7 +152,8 @@ def main(arguments: list[str]) -> int:
         log = AccessLog(options.data / "access.jsonl")
         try:
             environments = _environments(store, options, Arrivals(listener))
-            server = Server(environments, log, token=token, with_switches=options.switches)
+            courier = Courier(store, {one.id: one for one in environments}, token.encode())
+            server = Server(environments, log, courier, token=token, with_switches=options.switches)
             _process(server, Announcement(listener, options, token_place)).run(sockets=[listener])
         finally:
             log.close()

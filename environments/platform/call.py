@@ -46,6 +46,7 @@ class Call:
         "began_at",
         "bytes_in",
         "bytes_out",
+        "client_address",
         "contact",
         "deadline",
         "deadline_at",
@@ -76,6 +77,7 @@ class Call:
         self.began_at = environment.now()
         self.environment = environment
         self.method = scope["method"]
+        self.client_address: str = (scope.get("client") or ("", 0))[0]
         self.path = path
         self.parameters: dict[str, str] = {}  # of the path
         self.query = scope["query_string"]

@@ -101,11 +101,16 @@ def true_document(application: Mapping[str, Any], content: Content, values: Valu
     return {**found, "extensibility": extensibility}
 
 
+def shown(application: Mapping[str, Any], content: Content, values: Values) -> dict[str, Any]:
+    """The settings with their secrets masked."""
+    true = true_document(application, content, values)
+    return {**true, "site_properties": [_masked(entry) for entry in true["site_properties"]]}
+
+
 def document(application: Mapping[str, Any], content: Content, values: Values) -> Document:
     """What GET answers: secrets masked, under the digest of the true settings."""
     true = true_document(application, content, values)
-    shown = {**true, "site_properties": [_masked(entry) for entry in true["site_properties"]]}
-    return Document(canonical(shown), true_digest=digest(canonical(true)))
+    return Document(canonical(shown(application, content, values)), true_digest=digest(canonical(true)))
 
 
 def digest_of(application: Mapping[str, Any], content: Content, values: Values) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import clock
+from pydantic import AfterValidator, StringConstraints
+
+from environments.platform import blocking, clock, publishing
 from environments.platform.answers import JSON, Answer, Problem, json_answer, method_not_allowed, not_found
 from environments.platform.behaviour import Behaviour, BehaviourBody
-from environments.platform.schemas import ApplicationChange, check
+from environments.platform.packages import LARGEST_PACKAGE
+from environments.platform.schemas import ApplicationChange, Name, Strict, check
+from environments.platform.shelf import full_disk_is_a_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +25,19 @@ if TYPE_CHECKING:
 
 BASE = "/platform"
 BODY_SECONDS = 30
+UPLOAD_SECONDS = 600
 PAGE = 10_000
+
+
+def _mixed(password: str) -> str:
+    if not all(any(test(character) for character in password) for test in (str.isdigit, str.islower, str.isupper)):
+        raise ValueError("a password has a digit, a lower and an upper case letter")
+    return password
+
+
+class PasswordBody(Strict):
+    username: Name
+    password: Annotated[str, StringConstraints(min_length=12, max_length=1000), AfterValidator(_mixed)]
 
 
 class Developer:
@@ -45,6 +61,14 @@ class Developer:
             change = check(ApplicationChange, await _json(call))
             application, is_new = call.environment.publish(change)
             return json_answer(application, 201 if is_new else 200)
+        if prefix is not None and name == "packages" and not rest:
+            _require(call, path, "POST")
+            return await _publish_package(call)
+        if prefix is not None and name == "passwords" and not rest:
+            _require(call, path, "PUT")
+            body = check(PasswordBody, await _json(call))
+            blocking.set_password(call.environment, body.username, body.password)
+            return Answer(204)
         if prefix is not None and name == "applications" and rest:
             _require(call, path, "DELETE")
             call.environment.remove(_key(rest))
@@ -74,6 +98,23 @@ class Developer:
                 environment.shelf.free_bytes = body.free_bytes
         switch = environments[0].switch or Behaviour(BehaviourBody())
         return json_answer(switch.state())
+
+
+async def _publish_package(call: Call) -> Answer:
+    environment = call.environment
+    environment.shelf.require_space(0)
+    try:
+        with environment.shelf.temporary() as path, full_disk_is_a_problem():
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                with path.open("xb") as file:
+                    async for piece in call.pieces(LARGEST_PACKAGE):
+                        file.write(piece)
+            application, is_new = await publishing.publish_package(
+                environment, path, by="developer", may=lambda known: None
+            )
+    except TimeoutError:
+        raise Problem(408, "too-slow", "The body did not arrive", f"It must within {UPLOAD_SECONDS} seconds.") from None
+    return json_answer(application, 201 if is_new else 200)
 
 
 def _serving(call: Call) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def tell(environment: Environment, kind: str, application: Mapping[str, Any], *,
         kind,
     )
     environment.store.write(
-        "INSERT INTO event (id, environment, application, type, body, created_at, next_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO event (id, environment, application, type, body, created_at, next_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         event["id"],
         environment.id,
         application["key"],

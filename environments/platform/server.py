@@ -5,28 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from environments.platform import api, behaviour, developer, page
+from environments.platform import api, behaviour, center, developer, page, publishing, sites
 from environments.platform.answers import Answer, FileAnswer, Problem, json_answer, method_not_allowed, not_found
 from environments.platform.call import Call, Disconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from environments.platform.environment import Environment
+    from environments.platform.events import Courier
     from environments.platform.log import AccessLog
 
 logger = logging.getLogger("platform")
+CLEAN_UP_SECONDS = 3600
 
 
 class Server:
-    def __init__(self, environments: Sequence[Environment], log: AccessLog, *, token: str, with_switches: bool) -> None:
+    def __init__(
+        self,
+        environments: Sequence[Environment],
+        log: AccessLog,
+        courier: Courier,
+        *,
+        token: str,
+        with_switches: bool,
+    ) -> None:
         self._by_prefix = {environment.prefix: environment for environment in environments}
         self._token = token.encode()
         self._log = log
+        self._courier = courier
+        self._center = center.Center()
         self._developer = developer.Developer(log, with_switches=with_switches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,18 +91,22 @@ class Server:
                 await call.answer(await self._own_answer(call, rest, found))
             except Problem as problem:
                 await call.answer(problem.answer())
-        except Disconnected:
-            pass
+        except (Disconnected, FileNotFoundError):  # a site that was replaced at this moment
+            await _apologize(call)
         except Exception:
             logger.exception("%s %s failed", call.method, path)
             await _apologize(call)
 
-    async def _own_answer(self, call: Call, rest: str, found: Environment | None) -> Answer:
+    async def _own_answer(self, call: Call, rest: str, found: Environment | None) -> Answer | FileAnswer:
         environments = [found] if found is not None else list(self._by_prefix.values())
         if rest.startswith(developer.BASE + "/"):
             call.authenticate(self._token)
             name = rest.removeprefix(developer.BASE + "/")
             return await self._developer.answer(call, name, environments, prefix=found.prefix if found else None)
+        if found is not None and (rest == center.BASE or rest.startswith(center.BASE + "/")):
+            return await self._center.answer(call, rest.removeprefix(center.BASE))
+        if found is not None and rest not in ("", "/", "/platform.css"):
+            return _site(call, found, rest)
         if rest not in ("", "/", "/platform.css"):
             raise not_found(rest)
         if call.method != "GET":
@@ -99,12 +115,34 @@ class Server:
             return page.style()
         return page.of_environment(found) if found is not None else page.of_all(environments)
 
+    def background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What goes on beside requests, for ever."""
+        return [self._courier.run, self._clean_up]
+
+    async def _clean_up(self) -> None:
+        while True:
+            for environment in self._by_prefix.values():
+                try:
+                    publishing.clean_up(environment, used_packages=set(), used_sites=set())
+                except OSError:
+                    logger.exception("Cleaning up %s failed", environment.name)
+                await asyncio.sleep(0)
+            await asyncio.sleep(CLEAN_UP_SECONDS)
+
     def end_all(self) -> None:
         """The process is about to stop: end whatever is being served."""
         problem = Problem(503, "stopping", "The server is stopping")
         for environment in self._by_prefix.values():
             for call in list(environment.calls):
                 call.end("ended", problem)
+
+
+def _site(call: Call, environment: Environment, path: str) -> Answer | FileAnswer:
+    name, slash, rest = path[1:].partition("/")
+    application = environment.application_at(name)
+    if application is None:
+        raise not_found(path)
+    return sites.serve(call, application, slash + rest)
 
 
 async def _answer(call: Call) -> Answer | FileAnswer:

@@ -108,22 +108,23 @@ async def _finish(environment: Environment, digest: str, part: Path) -> dict[str
     size = size_of(part)
     with full_disk_is_a_problem():
         environment.shelf.keep(part, digest)
-        remember(environment, digest, size, package)
+        version = package.manifest.version
+        remember(environment, digest, size, str(package.manifest.application.key), str(version.key) if version else "")
     row = _row(environment, digest)
     return _complete(digest, *row) if row else {}
 
 
-def remember(environment: Environment, digest: str, size: int, package: Package) -> None:
-    """A whole package is on the shelf."""
-    version = package.manifest.version
+def remember(environment: Environment, digest: str, size: int, application_key: str, version_key: str = "") -> None:
+    """A whole package is on the shelf. One without a version is a developer's and no package of the API."""
     environment.store.write(
         "INSERT INTO package (environment, digest, bytes, application, version, added_at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (environment, digest) DO UPDATE SET added_at = excluded.added_at",
+        " ON CONFLICT (environment, digest) DO UPDATE SET added_at = excluded.added_at,"
+        " version = iif(excluded.version = '', version, excluded.version)",
         environment.id,
         digest,
         size,
-        str(package.manifest.application.key),
-        str(version.key) if version else "",
+        application_key,
+        version_key,
         environment.now(),
     )
 
@@ -155,7 +156,9 @@ def package_unknown(digest: str, *, status: int = 404) -> Problem:
 
 def _row(environment: Environment, digest: str) -> tuple[int, str, str] | None:
     row = environment.store.row(
-        "SELECT bytes, application, version FROM package WHERE environment = ? AND digest = ?", environment.id, digest
+        "SELECT bytes, application, version FROM package WHERE environment = ? AND digest = ? AND version != ''",
+        environment.id,
+        digest,
     )
     return None if row is None else (row[0], row[1], row[2])
 

@@ -156,4 +156,5 @@ def test_the_tab_is_hidden_from_who_manages_nobody(signed_in_page, visit):
     page = signed_in_page(create_user(manages_infrastructure=False))
     visit("/settings/")
 
+    expect(page.get_by_role("link", name="Applications")).to_have_count(1)
     expect(page.get_by_role("link", name="User Management")).to_have_count(0)

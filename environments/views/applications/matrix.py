@@ -67,6 +67,7 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
         "name": asked["name"],
         "query": urlencode(query),
         "search": urlencode({name: value for name, value in query.items() if name != "page"}),
+        "may_create": any(sight.permissions.may_create_applications(one) for one in seen),
         "may_view_infrastructure": policy.may(request.user, Action.VIEW_INFRASTRUCTURE),
         "changed": CHANGED,
         "brought": BROUGHT,
