@@ -109,7 +109,7 @@ class SettingsForm(forms.Form):
             required=False,
             initial=json.dumps(start, indent=2, ensure_ascii=False),
             widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "code"}),
-            help_text="It begins as a copy of the default. It takes effect with the next build of the mobile application.",
+            help_text="It begins as a copy of the default and takes effect with the next mobile build.",
         )
 
     def _add(self, number: int, setting: Setting) -> None:

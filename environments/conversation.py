@@ -16,12 +16,14 @@ from django.db import transaction
 from environments import applications, environment_api
 from environments.deliveries import Delivery
 from environments.environment_api import ApplicationsPage, Digests, Facts, Stored, TechnicalPreviews
-from environments.gate import Client, Rejected
+from environments.gate import Client, Rejected, Unreachable
 from environments.models import Environment, SyncRun, SyncStatus, TechnicalPreview
 from environments.operations import Activity
 
 PAGE = 500  # applications asked for at once
 PROGRESS_SECONDS = 0.3
+# Refusals of whatever is asked, not of one part.
+ENDS_ALL = ("unauthorized", "contact-ended", "epoch-passed", "deadline-passed")
 PULLED = ("facts", "applications", "technical_previews_available")
 FACTS = ("version", "application_server", "application_server_type", "database_provider", "number_of_front_ends")
 LABELS = {
@@ -64,6 +66,17 @@ class Report:
     cursor: str
     changes: dict[str, Any] = field(default_factory=dict)
     is_idle: bool = False
+    is_unreachable: bool = False
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong with single parts, for people; "" when nothing did."""
+        failed = self.changes.get("failed", [])
+        if len(failed) < 2:
+            return failed[0]["message"] if failed else ""
+        return f"{len(failed)} parts failed. " + " ".join(
+            f"{LABELS[one['part']]}: {one['message']}" for one in failed
+        )
 
 
 class Progress:
@@ -95,27 +108,47 @@ async def converse(client: Client, errand: Errand) -> Report:
     report.is_idle = not pulls and not deliveries
     work: list[str | Delivery] = [*pulls, *deliveries]
     for done, part in enumerate(work):
-        if isinstance(part, Delivery):
-            await progress.say(part.part, done=done, total=len(work))
-            await _deliver(client, part, report)
-        else:
-            await progress.say(part, done=done, total=len(work))
-            await _PULLS[part](client, errand, report, progress)
-            report.applied[part] = digests[part]
+        name = part.part if isinstance(part, Delivery) else part
+        await progress.say(name, done=done, total=len(work))
+        try:
+            if isinstance(part, Delivery):
+                await _deliver(client, part, report)
+            else:
+                await _PULLS[part](client, errand, report, progress)
+                report.applied[part] = digests[part]
+        except Rejected as rejection:
+            if rejection.code in ENDS_ALL:
+                raise
+            _note_failure(report, name, rejection)
+        except Unreachable as trouble:
+            if not report.changes:
+                raise
+            # What was delivered is told; whether this part arrived is asked anew.
+            _note_failure(report, name, trouble)
+            report.etag, report.is_unreachable = "", True
+            break
     return report
+
+
+def _note_failure(report: Report, part: str, trouble: Exception) -> None:
+    """One part's trouble does not keep the others from being pulled and delivered; the run has failed all the same."""
+    report.changes.setdefault("failed", []).append({"part": part, "message": str(trouble)})
 
 
 async def _deliver(client: Client, delivery: Delivery, report: Report) -> None:
     before = report.digests[delivery.part]
     answer = await client.put(delivery.path, delivery.body)
-    after = environment_api.read(answer, Stored, step=f"PUT {delivery.path}").digest
+    stored = environment_api.read(answer, Stored, step=f"PUT {delivery.path}")
+    after = stored.digest
     if after != delivery.digest:
         raise Rejected(
             f"The environment did not keep what was delivered to {delivery.path}: its digest is another one."
         )
     report.etag = ""
     report.digests[delivery.part] = after
-    report.changes.setdefault("delivered", []).append({"part": delivery.part, "before": before, "after": after})
+    told = stored.model_dump(include={"republish", "apply_settings"}, exclude_defaults=True)
+    delivered = {"part": delivery.part, "before": before, "after": after, **told}
+    report.changes.setdefault("delivered", []).append(delivered)
 
 
 async def _pull_facts(client: Client, errand: Errand, report: Report, progress: Progress) -> None:

@@ -198,7 +198,11 @@ class TechnicalPreviews(_Shape):
 
 
 class Stored(_Shape):
+    """The answer to a delivery; security settings tell what has to be done so that they take effect."""
+
     digest: Short
+    republish: list[Name] = []
+    apply_settings: bool = False
 
 
 def read(answer: Answer, shape: type[Shape], *, step: str) -> Shape:

@@ -212,6 +212,10 @@ class Session:
             if live.client.lease_ends - time.monotonic() < 2 * GRACE_SECONDS:
                 live.call_off()
 
+    async def connect(self) -> None:
+        """Connect to the ledger beforehand, so that the first contact need not wait for it."""
+        await self._ledger.connect()
+
     async def aclose(self) -> None:
         """Call off what is left, wait until it has ended, then let go of the database."""
         while self._live:
@@ -228,7 +232,7 @@ async def session(*, lease: float | None = None) -> AsyncIterator[Session]:
     one = Session(lease=lease or float(settings.LEASE_SECONDS), ssl_context=_ssl_context())
     ears = [asyncio.create_task(ledger.listen(one.heard)), asyncio.create_task(one.keep_renewing())]
     try:
-        await one.is_listening.wait()
+        await asyncio.gather(one.is_listening.wait(), one.connect())
         yield one
     finally:
         await _finish(one.aclose())

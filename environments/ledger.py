@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -152,6 +153,13 @@ class Ledger:
         parameters = {**_columns(standings), "lease": self._lease}
         rows = await self._execute("desk", RENEW, parameters, attempts=1)
         return {row["id"]: row["remaining"] for row in rows}
+
+    async def connect(self) -> None:
+        """Connect beforehand; what fails now is tried again when it is needed."""
+        with suppress(psycopg.OperationalError):
+            names = ("door", "desk")
+            made = await asyncio.gather(*(connect(name) for name in names))
+            self._connections.update(zip(names, made, strict=True))
 
     async def aclose(self) -> None:
         await self._openings.aclose()

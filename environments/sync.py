@@ -8,7 +8,7 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -134,6 +134,15 @@ def queue_due() -> int:
     return len(ids)
 
 
+def deliver(environments: Iterable[Environment]) -> None:
+    """Synchronize these environments as soon as possible, in the caller's transaction: the console has something new.
+
+    One in maintenance mode gets it on its return, one with a synchronization under way by that or by the next.
+    """
+    SyncState.objects.filter(environment__in=list(environments)).update(due_at=Now())
+    queue_due()
+
+
 ABORT = """
 WITH active AS (
     SELECT id FROM environments_syncrun
@@ -240,7 +249,14 @@ async def _attempt(session: gate.Session, errand: Errand) -> Result:
     try:
         async with session.contact(errand.environment_id, Purpose.SYNC, sync_run_id=errand.run_id) as client:
             report = await conversation.converse(client, errand)
-        return Result(errand=errand, status=SyncStatus.FINISHED, report=report, clock_offset=client.clock_offset)
+        return Result(
+            errand=errand,
+            status=SyncStatus.FAILED if report.trouble else SyncStatus.FINISHED,
+            report=report,
+            message=report.trouble,
+            is_unreachable=report.is_unreachable,
+            clock_offset=client.clock_offset,
+        )
     except (gate.Refused, gate.CalledOff, Superseded) as refusal:
         return Result(errand=errand, status=SyncStatus.ABORTED, message=str(refusal))
     except gate.Unreachable as trouble:
@@ -270,7 +286,7 @@ WITH result AS (
 )
 UPDATE environments_syncstate s
 SET synchronized_at = CASE WHEN ended.status = 'finished' THEN clock_timestamp() ELSE s.synchronized_at END,
-    changed_at = CASE WHEN v.changes <> '{}' THEN clock_timestamp() ELSE s.changed_at END,
+    changed_at = CASE WHEN v.changes - 'failed' <> '{}' THEN clock_timestamp() ELSE s.changed_at END,
     full_due = s.full_due AND NOT (ended.status = 'finished' AND ended.is_full),
     failures = CASE ended.status WHEN 'finished' THEN 0 WHEN 'failed' THEN s.failures + 1 ELSE s.failures END,
     message = CASE ended.status WHEN 'finished' THEN '' ELSE v.message END,
@@ -355,6 +371,8 @@ def describe(changes: Mapping[str, Any]) -> str:
     parts += [f"{fact['name'].replace('_', ' ')} is now {fact['after']}" for fact in changes.get("facts", [])]
     if delivered := changes.get("delivered"):
         parts.append("delivered " + ", ".join(one["part"].replace("_", " ") for one in delivered))
+    if failed := changes.get("failed"):
+        parts.append("failed " + ", ".join(one["part"].replace("_", " ") for one in failed))
     return "; ".join(parts) or "nothing had changed"
 
 

@@ -66,7 +66,7 @@ TABS = (
         "User Management",
         (
             _people_page("Users", "users", Action.MANAGE_PEOPLE, "user", "create-user"),
-            _people_page("Teams", "teams", Action.MANAGE_TEAMS, "team", "create-team"),
+            _people_page("Teams", "teams", Action.MANAGE_TEAMS, "team", "create-team", "set-team-member"),
             _people_page("Roles", "roles", Action.MANAGE_PEOPLE, "role", "create-role"),
             _people_page(
                 "Service Accounts",
@@ -74,6 +74,7 @@ TABS = (
                 Action.MANAGE_PEOPLE,
                 "service-account",
                 "create-service-account",
+                "issue-token",
             ),
         ),
     ),

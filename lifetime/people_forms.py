@@ -208,7 +208,7 @@ class MemberForm(forms.Form):
     """Somebody by username, as the list offers it, and a role."""
 
     user = forms.CharField(label="Username", max_length=150)
-    role = forms.ModelChoiceField(_roles(), label="Role", empty_label=None, to_field_name="key")
+    role = forms.ModelChoiceField(_roles(), label="Role", empty_label="Choose a role", to_field_name="key")
 
     def __init__(self, *args: Any, suggestions: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
@@ -257,7 +257,7 @@ class ServiceAccountForm(_MergingForm):
 
     username = forms.CharField(max_length=150, widget=forms.TextInput({**PLAIN, "autocapitalize": "none"}))
     description = forms.CharField(max_length=500, required=False, widget=forms.TextInput(PLAIN))
-    role = forms.ModelChoiceField(_roles(), label="Role", empty_label=None)
+    role = forms.ModelChoiceField(_roles(), label="Role", empty_label="Choose a role")
     is_active = forms.BooleanField(
         label="Active", required=False, help_text="The tokens of an inactive account open nothing."
     )
@@ -271,6 +271,7 @@ class ServiceAccountForm(_MergingForm):
 
 
 class TokenForm(forms.Form):
+    newest = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
     expires_at = forms.DateField(
         label="Expires on",
         required=False,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -67,8 +67,13 @@ def edit(account: ServiceAccount, values: Mapping[str, Any], *, by: Author) -> S
 
 
 @transaction.atomic
-def issue_token(account: ServiceAccount, *, by: Author, expires_at: datetime | None = None) -> Issued:
-    """Make a new token; what is valid now ends after the overlap, so that programs can change over."""
+def issue_token(
+    account: ServiceAccount, *, by: Author, expires_at: datetime | None = None, newest: int | None = None
+) -> Issued:
+    """Make a new token; what is valid now ends after the overlap, so that programs can change over.
+
+    `newest` is the id of the newest token that the author knows of, 0 for none: sent twice, the second is refused.
+    """
     changes.one_at_a_time()
     locked = _locked(account)
     if not locked.is_active:
@@ -76,6 +81,8 @@ def issue_token(account: ServiceAccount, *, by: Author, expires_at: datetime | N
     own = isinstance(by.who, ServiceAccount) and by.who.pk == locked.pk
     if not own:
         changes.refuse_above_own(by, [locked.role])
+    if newest is not None and newest != (locked.tokens.aggregate(newest=Max("pk"))["newest"] or 0):
+        raise Refused("A token was issued since you opened this page; nothing was changed. Look at the list first.")
     now = timezone.now()
     if expires_at is not None and not now < expires_at <= now + LONGEST_LIFE:
         raise Refused("A token expires in the future, within five years.", field="expires_at")

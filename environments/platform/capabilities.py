@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import configuration, journal, templates, uploads, versions
+from environments.platform import blocking, configuration, journal, templates, uploads, versions
 from environments.platform import content as contents
 from environments.platform.answers import Answer, Document, FileAnswer, Headers, Problem, json_answer
 from environments.platform.canonical import canonical
@@ -142,6 +142,16 @@ async def get_logs(call: Call) -> Answer:
     return _document(call, journal.page(call.environment, application["key"], since=since, limit=limit))
 
 
+# Blocked addresses
+async def get_blocked_addresses(call: Call) -> Answer:
+    return _document(call, blocking.shown(call.environment))
+
+
+async def delete_blocked_address(call: Call) -> Answer:
+    blocking.unblock(call.environment, call.parameters["key"])
+    return Answer(204)
+
+
 # Queries
 def page_of(call: Call) -> tuple[str, int]:
     """The cursor and the limit that a request for a page gives."""
@@ -181,4 +191,6 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/applications/{key}/references": {"GET": get_references},
     "/applications/{key}/settings": {"GET": get_application_settings, "PUT": put_application_settings},
     "/applications/{key}/logs": {"GET": get_logs},
+    "/blocked-addresses": {"GET": get_blocked_addresses},
+    "/blocked-addresses/{key}": {"DELETE": delete_blocked_address},
 }

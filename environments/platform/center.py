@@ -253,8 +253,6 @@ async def _publish(call: Call, person: Person) -> Answer:
             async with asyncio.timeout(UPLOAD_SECONDS):
                 content_type = call.header(b"content-type").decode("latin-1")
                 await multipart.receive(content_type, call.pieces(LARGEST_PACKAGE), path)
-            if not path.exists():
-                raise Problem(422, "bad-package", "The file is no package", "Choose a file.")
             application, _ = await publishing.publish_package(environment, path, by=person.name, may=may)
     except TimeoutError:
         return _publish_page(environment, person, message="The package took too long to arrive.", status=408)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from environments.platform import content as contents
+from environments.platform import events, journal
 from environments.platform.answers import Document, Problem
 from environments.platform.canonical import canonical, digest
 from environments.platform.schemas import Key, check
@@ -157,8 +158,8 @@ def changed(application: Mapping[str, Any], content: Content, values: Values, bo
     return {kind: value for kind, value in after.items() if value}
 
 
-def put(environment: Environment, application: dict[str, Any], body: Any) -> str:
-    """Store changed settings durably; answer their digest."""
+def put(environment: Environment, application: dict[str, Any], body: Any, *, by: str = "") -> str:
+    """Store changed settings durably; answer their digest. `by` is somebody here, not the console."""
     content = contents.load(environment, application)
     before = load(environment, application["key"])
     after = changed(application, content, before, body)
@@ -166,6 +167,9 @@ def put(environment: Environment, application: dict[str, Any], body: Any) -> str
         with environment.changes():
             save(environment, application["key"], after)
             environment.save(application, content=content, values=after)
+            journal.write(environment, application["key"], "Settings", "Settings were changed.", user=by or "LifeTime")
+            if by:
+                events.tell(environment, "application-settings-changed", application, by=by)
     return digest_of(application, content, after)
 
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from environments.platform import applications, clock, configuration, journal, versions
+from environments.platform import applications, clock, configuration, events, journal, versions
 from environments.platform import content as contents
 from environments.platform.answers import Document, Problem
+from environments.platform.blocking import Attempts
 from environments.platform.canonical import canonical, digest
 from environments.platform.schemas import CAPABILITIES
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from environments.platform.behaviour import Behaviour
     from environments.platform.call import Call
     from environments.platform.content import Content
+    from environments.platform.events import Courier
     from environments.platform.schemas import ApplicationChange
     from environments.platform.shelf import Shelf
     from environments.platform.store import EnvironmentRow, Store
@@ -59,6 +61,8 @@ class Environment:
         self.clock_offset = 0.0
         self.store = store
         self.shelf = shelf
+        self.attempts = Attempts()
+        self.courier: Courier | None = None
         self._arrivals = arrivals
         self._stored = documents
         self._addresses: dict[str, str] | None = None
@@ -155,6 +159,7 @@ class Environment:
                 versions.adopt(self, known)
             self.save(application, content=extended)
             journal.write(self, application["key"], "Publish", "Published.", user=application["changed_by"])
+            events.tell(self, "application-published", application, by=application["changed_by"])
         return application, known is None
 
     def _find(self, change: ApplicationChange) -> dict[str, Any] | None:
@@ -163,11 +168,13 @@ class Environment:
         return self.store.application(self.id, name=change.name or "")
 
     def remove(self, key: UUID) -> None:
+        application = self.require(str(key))
         with self.changes():
             removed = self.store.remove_application(self.id, str(key))
             if removed is None:
                 raise application_unknown(str(key))
             self.sequence, self.horizon = removed
+            events.tell(self, "application-removed", application, by="developer")
 
     def find(self, key: str) -> dict[str, Any] | None:
         return self.store.application(self.id, key=key)

@@ -254,6 +254,8 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Zip
 
 def _check_end_record(path: Path) -> None:
     """Refuse, before anything is read into memory, lists of more files than a package may have."""
+    if not path.exists():
+        raise BadPackage("There is no file.")
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - END_RECORD - 20))

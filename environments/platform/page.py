@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def style() -> Answer:
     return Answer(200, STYLE, [(b"content-type", b"text/css"), (b"content-length", b"%d" % len(STYLE))])
 
 
-def table(caption: str, head: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) -> str:
+def table(caption: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], empty: str) -> str:
     """Cells are HTML."""
     if not rows:
         return f"<h2>{escape(caption)}</h2><p>{escape(empty)}</p>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from environments.platform.answers import Problem
 from environments.platform.canonical import canonical, digest
 from environments.platform.content import PARTS, Content
 from environments.platform.packages import BadPackage, Package
-from environments.platform.shelf import full_disk_is_a_problem, in_thread, remove
+from environments.platform.shelf import full_disk_is_a_problem, in_thread, remove, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +57,13 @@ async def publish_package(
         package = await in_thread(lambda stop: packages.read(path, by_developer=True, stop=stop))
     except BadPackage as error:
         raise Problem(422, "bad-package", "The file is no package", str(error)) from None
-    checksum, size = await in_thread(lambda stop: packages.digest_of_file(path, stop=stop)), path.stat().st_size
+    checksum, size = await in_thread(lambda stop: packages.digest_of_file(path, stop=stop)), size_of(path)
     site = shelf.new_site()
     try:
         await compile_into(environment, path, package, site)
         known = _known(environment, package)
         may(known)
+        replaced = contents.load(environment, known).site if known else None
         arrival = developed(environment, package, known, by=by, package_file=(checksum, size), site=site)
         refuse_clashes(environment, [arrival.application])
         with full_disk_is_a_problem():
@@ -70,11 +72,13 @@ async def publish_package(
             if known is not None:
                 versions.adopt(environment, known)
             environment.save(arrival.application, content=arrival.content)
+            uploads.remember(environment, checksum, size, arrival.application["key"])
             journal.write(environment, arrival.application["key"], "Publish", "Published from a package.", user=by)
             events.tell(environment, "application-published", arrival.application, by=by)
     except BaseException:
         remove(shelf.site(site))
         raise
+    retire(environment, replaced)
     return arrival.application, known is None
 
 
@@ -266,13 +270,9 @@ def _url_path(kind: str, given: str | None, known: Mapping[str, Any] | None, nam
         return ""
     if given:
         return given
-    return (
-        str(known["url_path"])
-        if known and known["url_path"]
-        else "".join(name.split())
-        if name.isascii()
-        else secrets.token_hex(4)
-    )
+    if known and known["url_path"]:
+        return str(known["url_path"])
+    return "".join(name.split()) if re.fullmatch(r"[A-Za-z0-9_ -]+", name) else secrets.token_hex(4)
 
 
 def _changed_at(old: Mapping[str, Any] | None, module: Mapping[str, Any], now: str) -> str:

@@ -27,6 +27,8 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 CAPABILITIES = [
     "application-settings",
+    "blocked-addresses",
+    "events",
     "logs",
     "packages",
     "references",

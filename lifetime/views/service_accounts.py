@@ -72,7 +72,7 @@ def account(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 @never_cache
 @require_POST
 def issue_token(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
-    """The answer is the one page that ever shows the token; loading it again issues nothing."""
+    """The answer is the one page that ever shows the token; loading it again is a refusal."""
     shown = _get(request, key)
     form = TokenForm(request.POST)
     if form.is_valid():
@@ -111,7 +111,7 @@ def _page(
     context: dict[str, Any] = {
         "shown": shown,
         "form": form or ServiceAccountForm(account=shown),
-        "token_form": token_form or TokenForm(),
+        "token_form": token_form or TokenForm(initial={"newest": tokens[0].pk if tokens else 0}),
         "issued": issued,
         "tokens": tokens,
         "has_valid_token": any(token.state == "valid" for token in tokens),

@@ -1,39 +1,86 @@
 """What a synchronization pass costs: `python -m tests.bench.bench_sync`.
 
-Real HTTP to a real platform on this machine, a real ledger with durable commits. Beside each pass stands its limit in
-the same run: the same number of conditional requests by aiohttp alone, as many at once, without a ledger.
+Real HTTP to a real platform on this machine, a real ledger with durable commits, two worker processes that share the
+runs in batches as the queue would hand them out. Beside each pass stands its limit in the same run: the same number of
+conditional requests by aiohttp alone in one process, as many at once, without a ledger.
 """
 
 import asyncio
+import json
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import django
 
 ROUNDS = 7
+WORKERS = 2
 APPLICATIONS = 50
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lifetime.settings")
     django.setup()
+    if sys.argv[1:] == ["worker"]:
+        _work()
+        return
     from django.db import connection
 
     name = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_sync"
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    workers = [_Worker() for _ in range(WORKERS)]
     try:
         for count in (200, 1000):
-            _passes(count)
+            _passes(count, workers)
     finally:
+        for worker in workers:
+            worker.close()
         connection.creation.destroy_test_db(name, verbosity=0)
 
 
-def _passes(count: int) -> None:
+class _Worker:
+    """A process that carries out the runs it is told, one batch after another."""
+
+    def __init__(self) -> None:
+        from tests.processes import surroundings
+
+        command = [sys.executable, "-m", "tests.bench.bench_sync", "worker"]
+        self._process = subprocess.Popen(command, env=surroundings(), stdin=PIPE, stdout=PIPE, text=True, bufsize=1)
+        self.memory = 0
+        self.cpu = 0.0
+
+    def begin(self, run_ids: list[int]) -> None:
+        self._process.stdin.write(json.dumps(run_ids) + "\n")
+
+    def wait(self) -> None:
+        answer = json.loads(self._process.stdout.readline())
+        self.memory, self.cpu = answer["memory"], answer["cpu"]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(20)
+
+
+def _work() -> None:
+    from environments import sync
+
+    for line in sys.stdin:
+        cpu = time.process_time()
+        ids = json.loads(line)
+        for start in range(0, len(ids), sync.BATCH):
+            sync.run(ids[start : start + sync.BATCH])
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(json.dumps({"memory": memory, "cpu": time.process_time() - cpu}), flush=True)
+
+
+def _passes(count: int, workers: list[_Worker]) -> None:
     from tests.factories import create_environment
     from tests.platforms import Platform
 
@@ -41,30 +88,27 @@ def _passes(count: int) -> None:
         options = {"count": count, "applications": APPLICATIONS, "modules": 2}
         with Platform.start(Path(folder), **options) as platform:
             environments = [create_environment(address=one, token=platform.token) for one in platform.addresses]
-            print(f"{count} environments x {APPLICATIONS} applications")
-            first, _ = _pass(environments)
+            print(f"{count} environments x {APPLICATIONS} applications, {WORKERS} workers")
+            first = _pass(environments, workers)
             print(f"  first pass, everything new: {first:.2f} s, {count / first:.0f}/s")
             for _ in range(2):
-                _pass(environments)
-            _compare("nothing changed, reply at once", environments, platform)
+                _pass(environments, workers)
+            _compare("nothing changed, reply at once", environments, platform, workers)
             platform.behave(delay_seconds=0.2)
-            _compare("nothing changed, reply after 0.2 s", environments, platform)
+            _compare("nothing changed, reply after 0.2 s", environments, platform, workers)
             platform.behave()
-            _compare("1 % changed, reply at once", environments, platform, changed=max(1, count // 100))
-            print(
-                f"  largest memory of this process so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
-            )
+            _compare("1 % changed, reply at once", environments, platform, workers, changed=max(1, count // 100))
+            print(f"  largest memory of a worker so far: {max(worker.memory for worker in workers)} MB")
             _forget()
 
 
-def _compare(what: str, environments: list, platform, *, changed: int = 0) -> None:
+def _compare(what: str, environments: list, platform, workers: list[_Worker], *, changed: int = 0) -> None:
     ours, bare, cpu = [], [], []
     for number in range(ROUNDS):
         for environment in environments[:changed]:
             platform.publish(address=environment.address, name="Orders", description=f"Change {number} {time.time()}")
-        seconds, used = _pass(environments)
-        ours.append(seconds)
-        cpu.append(used)
+        ours.append(_pass(environments, workers))
+        cpu.append(sum(worker.cpu for worker in workers))
         bare.append(_bare(environments, platform))
     median, limit = statistics.median(ours), statistics.median(bare)
     print(
@@ -75,20 +119,23 @@ def _compare(what: str, environments: list, platform, *, changed: int = 0) -> No
     )
 
 
-def _pass(environments: list) -> tuple[float, float]:
-    """One run of each; seconds of wall and of this process's CPU, the queueing of the runs left out."""
-    from environments import sync
+def _pass(environments: list, workers: list[_Worker]) -> float:
+    """One run of each; seconds until all have ended, the queueing of the runs left out."""
     from environments.models import SyncRun
 
     runs = SyncRun.objects.bulk_create(
         SyncRun(environment=one, trigger="schedule", requested_by="System") for one in environments
     )
-    began, cpu = time.perf_counter(), time.process_time()
-    sync.run([run.pk for run in runs])
-    seconds, used = time.perf_counter() - began, time.process_time() - cpu
-    failed = SyncRun.objects.filter(pk__in=[run.pk for run in runs]).exclude(status="finished")
+    ids = [run.pk for run in runs]
+    began = time.perf_counter()
+    for number, worker in enumerate(workers):
+        worker.begin(ids[number :: len(workers)])
+    for worker in workers:
+        worker.wait()
+    seconds = time.perf_counter() - began
+    failed = SyncRun.objects.filter(pk__in=ids).exclude(status="finished")
     assert not failed.exists(), failed.first().message
-    return seconds, used
+    return seconds
 
 
 def _bare(environments: list, platform) -> float:

@@ -124,6 +124,7 @@ def test_a_team_gets_people_and_applications(signed_in_page, visit):
     page.get_by_label("Username").press_sequentially("ad")
     expect(page.locator("#people option")).to_have_count(1)
     page.get_by_label("Username").fill("ada")
+    page.get_by_label("Role", exact=True).select_option(label="Tester")
     page.get_by_role("button", name="Set role in the team").click()
     expect(page.get_by_text("Ada Lovelace has the role")).to_be_visible()
     page.get_by_text("Add Applications").click()

@@ -163,6 +163,7 @@ def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, 
     expect(page.get_by_text("1 application added")).to_be_visible()
     expect(page.get_by_role("listitem").filter(has_text="IT users and the permission model").first).to_be_visible()
     expect(page.get_by_role("heading", name="Edit Production")).not_to_contain_text("maintenance mode enabled")
+    expect(page.get_by_role("row").get_by_text("Ended, back in sync")).to_be_visible(timeout=PATIENCE)
     picture(page, "recovered")
     window.refresh_from_db()
     assert (window.status, window.ticks_skipped, window.syncs_aborted, window.contacts_cut) == ("ended", 1, 1, 2)

@@ -29,6 +29,12 @@ OPERATIONS = {
     "tag": ("post", TAGGED, "tag_applications", Level.CHANGE),
     "tag-dialog": ("get", {}, "tag_applications", Level.CHANGE),
     "solve-hotfix": ("post", {}, "tag_applications", Level.CHANGE),
+    "settings": ("get", {}, "change_application_settings", Level.CHANGE),
+    "read-settings": ("post", {}, "change_application_settings", Level.CHANGE),
+    "change-settings": ("post", {"mode": "default"}, "change_application_settings", Level.CHANGE),
+    "logs": ("get", {}, "open_service_center", Level.MONITOR),
+    "log-lines": ("get", {}, "open_service_center", Level.MONITOR),
+    "read-logs": ("post", {}, "open_service_center", Level.MONITOR),
     "open-in-browser": ("get", {}, "test_applications", Level.LIST),
     "test-dialog": ("get", {}, "test_applications", Level.LIST),
     "qr-code": ("get", {}, "test_applications", Level.LIST),
@@ -40,6 +46,7 @@ OPERATIONS = {
 }
 BUTTONS = [
     "Tag Version",
+    "Settings",
     "Open in Browser",
     "View Application Logs",
     "Configure Application",

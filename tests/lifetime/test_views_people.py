@@ -420,13 +420,16 @@ def test_people_are_suggested_while_somebody_types(client, world):
 
 
 def test_a_token_is_shown_once(client, world):
-    response = client.post(address(world, "issue-token"), {"expires_at": "2027-06-01"})
+    typed = {"expires_at": "2027-06-01", "newest": world.token.pk}
+    response = client.post(address(world, "issue-token"), typed)
     secret = response.context["issued"].secret
 
     assert secret in response.content.decode()
     assert "no-store" in response.headers["Cache-Control"]
     assert secret not in client.get(address(world, "service-account")).content.decode()
     assert service_accounts.authenticate(secret) == world.account
+    again = client.post(address(world, "issue-token"), typed)
+    assert "A token was issued since you opened this page" in again.content.decode()
     assert ServiceToken.objects.count() == 2
 
 

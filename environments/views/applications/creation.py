@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRefresh
 
 from environments import application_creation, matrix
 from environments.application_forms import CreateApplicationForm
@@ -56,17 +57,24 @@ def create(request: AuthenticatedRequest, environment_key: UUID) -> HttpResponse
                 form.add_error(None, refusal)
             except TaskRefused as refusal:
                 form.add_error(None, str(refusal))
-    tasks = ApplicationTask.objects.filter(environment=environment, kind=TaskKind.CREATE).newest_first()
+    tasks = list(
+        ApplicationTask.objects.filter(environment=environment, kind=TaskKind.CREATE).newest_first()[:TASKS_SHOWN]
+    )
+    is_reading = asked is not None and asked.is_active
     context: dict[str, Any] = {
         "environment": environment,
         "form": form,
         "templates": templates,
         "asked": asked,
-        "tasks": tasks[:TASKS_SHOWN],
+        "tasks": tasks,
+        "is_moving": is_reading or any(task.is_active for task in tasks),
         "has_teams": form.fields["team"].queryset.exists(),  # type: ignore[attr-defined]
     }
-    template = "applications/_creating.html" if request.htmx else "applications/create_in.html"
-    return render(request, template, context, status=status)
+    if not request.htmx:
+        return render(request, "applications/create_in.html", context, status=status)
+    if "waiting" in request.GET and not is_reading:
+        return HttpResponseClientRefresh()  # the templates are there
+    return render(request, "applications/_creating_tasks.html", context)
 
 
 def _teams(user: User, environment: Environment) -> QuerySet[Team]:

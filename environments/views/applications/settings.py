@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
+from django_htmx.http import HttpResponseClientRefresh
 
 from environments import application_settings, application_tasks
 from environments.application_forms import SettingsForm
@@ -84,5 +85,8 @@ def _page(
         "tasks": tasks,
         "is_moving": any(task.is_active for task in tasks),
     }
-    template = "applications/_settings.html" if request.htmx and status == 200 else "applications/settings.html"
-    return render(request, template, context, status=status)
+    if not request.htmx:
+        return render(request, "applications/settings.html", context, status=status)
+    if not context["is_moving"]:
+        return HttpResponseClientRefresh()  # what was waited for is there
+    return render(request, "applications/_settings_tasks.html", context)

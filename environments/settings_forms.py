@@ -1,0 +1,117 @@
+"""Forms about settings that environments are given. Their rules are in the domain modules; forms read what was typed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from environments import security
+from environments.models import Environment
+
+QUIET = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+HELP = {
+    "hsts": "Browsers use HTTPS only. Takes effect when modules are republished.",
+    "force_https_screens": "Screens asked for by HTTP are redirected to HTTPS.",
+    "force_https_integrations": "Exposed web services answer by HTTPS only.",
+    "secure_cookies": "Browsers send cookies by HTTPS only.",
+    "same_site": "Whether browsers send cookies with requests that other sites cause. None needs secure cookies.",
+    "remoting_protection": "Requests of screens to the server are checked more strictly.",
+}
+
+
+class LinesField(forms.CharField):
+    """One value per line."""
+
+    widget = forms.Textarea(attrs={"rows": 2, "class": "code", **QUIET})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, strip=False, max_length=20_000, **options)
+
+    def to_python(self, value: Any) -> str:
+        return (super().to_python(value) or "").replace("\r\n", "\n").strip("\n")
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return self.to_python(initial) != self.to_python(data)
+
+
+class SecurityForm(forms.Form):
+    """The security settings. What two people change at once is merged setting by setting."""
+
+    def __init__(self, environment: Environment, data: Any = None, *, is_read_only: bool = False) -> None:
+        super().__init__(data)
+        now = security.effective(environment)
+        policy, shown = now["content_security_policy"], security.directives(environment)
+        self._was_enabled = policy["enabled"]
+        for name, label in security.SWITCHES.items():
+            if name == "same_site":
+                choices = [(value, value) for value in security.SAME_SITE]
+                self.fields[name] = forms.ChoiceField(label=label, choices=choices, help_text=HELP[name])
+            else:
+                self.fields[name] = forms.BooleanField(label=label, required=False, help_text=HELP[name])
+            self.initial[name] = now[name]
+        self.fields["csp_enabled"] = forms.BooleanField(
+            label=f"Send a {security.CSP}",
+            required=False,
+            help_text="Browsers load only what the directives allow. Takes effect when modules are republished.",
+        )
+        self.initial["csp_enabled"] = policy["enabled"]
+        for name, required in security.REQUIRED.items():
+            text = f"Always with {' and '.join(required)}." if required else ""
+            self.fields[name] = LinesField(label=name, help_text=text)
+            self.initial[name] = "\n".join(shown.get(name, []))
+        self.fields["other"] = LinesField(
+            label="Other directives", help_text="One directive per line, for example: worker-src 'self' blob:"
+        )
+        others = (" ".join([name, *values]) for name, values in shown.items() if name not in security.REQUIRED)
+        self.initial["other"] = "\n".join(others)
+        for field in self.fields.values():
+            field.show_hidden_initial = not is_read_only
+            field.disabled = is_read_only
+
+    @property
+    def switches(self) -> list[forms.BoundField]:
+        return [self[name] for name in security.SWITCHES]
+
+    @property
+    def directives(self) -> list[forms.BoundField]:
+        return [self[name] for name in [*security.REQUIRED, "other"]]
+
+    def clean(self) -> dict[str, Any]:
+        for name in security.REQUIRED:
+            try:
+                self.cleaned_data[name] = security.clean_values(name, self.cleaned_data.get(name, "").split("\n"))
+            except ValidationError as refusal:
+                self.add_error(name, refusal)
+        try:
+            self.cleaned_data["other"] = security.clean_other(self.cleaned_data.get("other", "").split("\n"))
+        except ValidationError as refusal:
+            self.add_error("other", refusal)
+        return self.cleaned_data
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What this person changed since the page was loaded; with the policy switched on, all its directives."""
+        changed = set(self.changed_data)
+        if self.cleaned_data["csp_enabled"] and not self._was_enabled:
+            changed.update(security.REQUIRED, ["other"])
+        directives: dict[str, list[str]] = {
+            name: self.cleaned_data[name] for name in security.REQUIRED if name in changed
+        }
+        if "other" in changed:
+            before: str = self["other"].initial or ""
+            for line in before.split("\n"):
+                if line.strip():
+                    directives[line.split(" ")[0]] = []
+            directives.update(self.cleaned_data["other"])
+        settings = {name: self.cleaned_data[name] for name in (*security.SWITCHES, "csp_enabled") if name in changed}
+        return {**settings, **({"directives": directives} if directives else {})}
+
+
+def add_errors(form: forms.Form, refusal: ValidationError) -> None:
+    """Put a refusal of the domain beside the fields that it names, the rest above the form."""
+    told: Mapping[str, Any] = refusal.error_dict if hasattr(refusal, "error_dict") else {}
+    for name, errors in told.items():
+        form.add_error(name if name in form.fields else None, errors)
+    if not told:
+        form.add_error(None, refusal)
