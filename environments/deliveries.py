@@ -5,15 +5,28 @@ environment was in maintenance mode or unreachable arrives on its return: exactl
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from django.db.models import Q
+
+from audit.models import AuditEvent
 from environments.environment_api import canonical, digest
-from environments.models import AuthenticationProvider, Environment, TechnicalPreview
+from environments.models import AuthenticationProvider, Environment, SyncRun, SyncState, TechnicalPreview
 from environments.models.environment import SECURITY_DEFAULTS
 from lifetime.models import ApplicationRole, Role, Team, TeamApplication, TeamMembership, User
 from lifetime.permissions import Ladder, Rights
+
+
+LABELS = {
+    "permissions": "Permissions",
+    "settings": "Environment settings",
+    "security": "Security settings",
+    "technical_previews": "Technical Preview features",
+    "authentication": "External authentication",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,80 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
         ]
         for environment in found
     }
+
+
+# What a change of each part is audited on: the objects that it may concern, any or this environment.
+AUDITED_ON = {
+    "permissions": ("user", "role", "team", "application"),
+    "settings": ("environment",),
+    "security": ("environment",),
+    "technical_previews": ("environment",),
+    "authentication": ("authentication provider",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A part that an environment shall have and, as far as is known, has not."""
+
+    part: str
+    has: str
+    wanted: str
+    since: datetime | None = None
+    message: str = ""  # why the last attempt failed
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.part]
+
+
+def pending(environments: Iterable[Environment]) -> dict[int, list[Pending]]:
+    """What each of these registered environments is still to get, by its id; a constant number of queries.
+
+    An environment that never said what it has is still to get everything.
+    """
+    found = [environment for environment in environments if environment.is_registered]
+    if not found:
+        return {}
+    told = SyncState.objects.filter(environment__in=found).values_list("environment", "digests")
+    digests: dict[int, dict[str, str]] = dict(told)
+    return {
+        environment_id: [
+            Pending(part=one.part, has=has, wanted=one.digest)
+            for one in shall_have
+            if (has := digests.get(environment_id, {}).get(one.part, "")) != one.digest
+        ]
+        for environment_id, shall_have in due(found).items()
+    }
+
+
+def pending_of(environment: Environment) -> list[Pending]:
+    """What one environment is still to get, with since when and why the last attempt failed."""
+    waiting = pending([environment]).get(environment.pk, [])
+    if not waiting:
+        return []
+    state = environment.sync_state
+    last = SyncRun.objects.filter(environment=environment).exclude(ended_at=None).newest_first().first()
+    failed = {one["part"]: one["message"] for one in (last.changes if last else {}).get("failed", [])}
+    return [
+        replace(one, since=_since(environment, one.part, state), message=failed.get(one.part, "")) for one in waiting
+    ]
+
+
+def _since(environment: Environment, part: str, state: SyncState) -> datetime | None:
+    """The first change that the environment has not got: the first one audited since it last had everything."""
+    if state.synchronized_at is None:
+        return environment.registered_at
+    on = Q(object_type__in=AUDITED_ON[part])
+    if AUDITED_ON[part] == ("environment",):
+        on &= Q(object_key=str(environment.key))
+    if part in ("security", "technical_previews"):
+        on &= Q(details__part=part)
+    elif part == "settings":
+        on &= ~Q(details__has_key="part")
+    changes = AuditEvent.objects.updates().filter(on, succeeded=True).since(state.synchronized_at)
+    first: datetime | None = changes.order_by("number").values_list("at", flat=True).first()
+    return first or state.synchronized_at
 
 
 class _Permissions:

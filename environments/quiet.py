@@ -59,7 +59,7 @@ def entries(windows: Iterable[MaintenanceWindow]) -> list[log.Entry]:
     return [
         log.Entry(
             message=f"Environment '{window.environment}' is quiet, {found.time_to_quiet_text}: "
-            f"{found.cut_short} contacts cut short, {found.lost} lost",
+            f"{found.cut_short} contact{'' if found.cut_short == 1 else 's'} cut short, {found.lost} lost",
             on=window.environment.audit_object,
             by=log.SYSTEM,
             cause=window.audit_key,

@@ -99,10 +99,8 @@ class SecurityForm(forms.Form):
             name: self.cleaned_data[name] for name in security.REQUIRED if name in changed
         }
         if "other" in changed:
-            before: str = self["other"].initial or ""
-            for line in before.split("\n"):
-                if line.strip():
-                    directives[line.split(" ")[0]] = []
+            loaded = str(self.data.get(self.add_initial_prefix("other"), self.initial["other"]))
+            directives.update({line.split()[0]: [] for line in loaded.splitlines() if line.strip()})
             directives.update(self.cleaned_data["other"])
         settings = {name: self.cleaned_data[name] for name in (*security.SWITCHES, "csp_enabled") if name in changed}
         return {**settings, **({"directives": directives} if directives else {})}

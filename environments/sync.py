@@ -104,7 +104,7 @@ WITH due AS (
     SELECT s.environment_id, s.full_due, e.maintenance_window_id
     FROM environments_syncstate s JOIN environments_environment e ON e.id = s.environment_id
     WHERE s.due_at <= clock_timestamp() AND e.registration = 'registered'
-    ORDER BY s.environment_id FOR NO KEY UPDATE OF s SKIP LOCKED
+    ORDER BY s.environment_id FOR NO KEY UPDATE OF s SKIP LOCKED FOR SHARE OF e SKIP LOCKED
 ), later AS (
     UPDATE environments_syncstate s
     SET due_at = clock_timestamp() + make_interval(secs => e.sync_interval * (0.9 + 0.2 * random()))

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from environments.views import environment, infrastructure, ledger, maintenance, registration
+from environments.views.settings import security
 
 app_name = "environments"
 
@@ -31,4 +32,5 @@ urlpatterns = [
     path("<uuid:key>/windows/<uuid:window_key>/", maintenance.window, name="window"),
     path("<uuid:key>/contacts/", ledger.contacts, name="contacts"),
     path("<uuid:key>/syncs/", ledger.syncs, name="syncs"),
+    path("<uuid:key>/security/", security.security, name="security"),
 ]

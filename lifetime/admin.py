@@ -1,73 +1,150 @@
-"""People in Django admin, for support staff."""
+"""People in Django admin, for support staff: they look. What changes people is the console's tab User Management.
+
+A superuser gives and takes the rights in Django admin itself, which the console does not know; that is audited here.
+"""
+
+from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
+from django.db import transaction
+from django.forms import ModelForm
 from django.http import HttpRequest
 
-from lifetime.models import LoginCounter, Role, User
+from audit import log
+from lifetime.admin_site import ReadOnlyAdmin
+from lifetime.models import (
+    ApplicationRole,
+    LoginCounter,
+    Role,
+    RoleLevel,
+    ServiceAccount,
+    ServiceToken,
+    Team,
+    TeamApplication,
+    TeamMembership,
+    User,
+)
+from lifetime.requests import client_address
+
+
+class _ReadOnlyInline(admin.TabularInline[Any, Any]):
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class RoleLevelInline(_ReadOnlyInline):
+    model = RoleLevel
 
 
 @admin.register(Role)
-class RoleAdmin(admin.ModelAdmin[Role]):
-    list_display = ["name", "description", "manage_infrastructure_and_users", "manage_teams_and_application_roles"]
+class RoleAdmin(ReadOnlyAdmin[Role]):
+    list_display = [
+        "name",
+        "description",
+        "is_built_in",
+        "manage_infrastructure_and_users",
+        "manage_teams_and_application_roles",
+    ]
     search_fields = ["name"]
     ordering = ["name", "pk"]
-    readonly_fields = ["key", "is_built_in"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Role | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not (obj and obj.is_built_in)
-
-    def has_change_permission(self, request: HttpRequest, obj: Role | None = None) -> bool:
-        is_administrator = obj is not None and obj.pk == Role.objects.administrator().pk
-        return super().has_change_permission(request, obj) and not is_administrator
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Role | None = None) -> list[str]:
-        return [*self.readonly_fields, "name"] if obj and obj.is_built_in else self.readonly_fields
-
-
-class CreateUserForm(AdminUserCreationForm[User]):
-    class Meta:
-        model = User
-        fields = ["username", "name", "email", "role"]
-
-
-class ChangeUserForm(UserChangeForm[User]):
-    class Meta:
-        model = User
-        fields = "__all__"
+    inlines = [RoleLevelInline]
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin[User]):
-    form = ChangeUserForm
-    add_form = CreateUserForm
+class UserAdmin(ReadOnlyAdmin[User]):
     list_display = ["username", "name", "email", "role", "is_active", "is_staff", "last_login"]
     list_filter = ["role", "is_active", "is_staff", "groups"]
     list_select_related = ["role"]
     search_fields = ["username", "name", "email"]
     ordering = ["username", "pk"]
-    readonly_fields = ["key", "created_at", "last_login"]
+    filter_horizontal = ["groups"]
+    readonly_fields = [
+        *("username", "name", "email", "role", "is_active", "time_zone", "theme", "key", "created_at", "last_login")
+    ]
     fieldsets = [
-        (None, {"fields": ["username", "password", "name", "email", "role", "is_active"]}),
+        (None, {"fields": ["username", "name", "email", "role", "is_active"]}),
         ("Settings", {"fields": ["time_zone", "theme"]}),
-        ("Django admin", {"fields": ["is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("Django admin", {"fields": ["is_staff", "is_superuser", "groups"]}),
         ("Facts", {"fields": ["key", "created_at", "last_login"]}),
     ]
-    add_fieldsets = [
-        (None, {"fields": ["username", "name", "email", "role", "usable_password", "password1", "password2"]}),
-    ]
 
-    # Whoever may set rights and passwords can make himself anything, so only superusers write; support staff look.
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_superuser
+    # Whoever may give these rights can make himself anything, so only superusers do; support staff look.
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return request.user.is_superuser
+        return bool(request.user.is_active and request.user.is_superuser)
 
-    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return False  # people are made inactive: what they did stays readable
+    def save_related(self, request: HttpRequest, form: ModelForm[User], formsets: Any, change: bool) -> None:
+        """Save the groups, and say in the audit log what was changed."""
+        with transaction.atomic():
+            user = form.instance
+            before = sorted(Group.objects.filter(user=user).values_list("name", flat=True))
+            super().save_related(request, form, formsets, change)
+            after = sorted(Group.objects.filter(user=user).values_list("name", flat=True))
+            if form.changed_data and isinstance(request.user, User):
+                log.record(
+                    f"Changed the rights of user '{user.name}' ({user.username}) in Django admin",
+                    user.audit_object,
+                    by=request.user.actor(client_address(request)),
+                    details={
+                        "support staff": user.is_staff,
+                        "superuser": user.is_superuser,
+                        "groups before": before,
+                        "groups": after,
+                    },
+                )
+
+
+@admin.register(Team)
+class TeamAdmin(ReadOnlyAdmin[Team]):
+    list_display = ["name", "description"]
+    search_fields = ["name"]
+    ordering = ["name", "pk"]
+
+
+@admin.register(TeamMembership)
+class TeamMembershipAdmin(ReadOnlyAdmin[TeamMembership]):
+    list_display = ["team", "user", "role"]
+    list_select_related = ["team", "user", "role"]
+    search_fields = ["team__name", "user__username", "user__name"]
+    ordering = ["team__name", "pk"]
+
+
+@admin.register(TeamApplication)
+class TeamApplicationAdmin(ReadOnlyAdmin[TeamApplication]):
+    list_display = ["team", "application"]
+    list_select_related = ["team", "application"]
+    search_fields = ["team__name", "application__name"]
+    ordering = ["team__name", "pk"]
+
+
+@admin.register(ApplicationRole)
+class ApplicationRoleAdmin(ReadOnlyAdmin[ApplicationRole]):
+    list_display = ["application", "user", "role"]
+    list_select_related = ["application", "user", "role"]
+    search_fields = ["application__name", "user__username", "user__name"]
+    ordering = ["application__name", "pk"]
+
+
+class ServiceTokenInline(_ReadOnlyInline):
+    model = ServiceToken
+    fields = ["prefix", "created_at", "created_by", "expires_at", "revoked_at", "revoked_by", "last_used_at"]
+    readonly_fields = fields
+
+
+@admin.register(ServiceAccount)
+class ServiceAccountAdmin(ReadOnlyAdmin[ServiceAccount]):
+    list_display = ["username", "description", "role", "is_active", "created_at"]
+    list_select_related = ["role"]
+    search_fields = ["username", "description"]
+    ordering = ["username", "pk"]
+    inlines = [ServiceTokenInline]
 
 
 @admin.register(LoginCounter)

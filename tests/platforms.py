@@ -165,6 +165,15 @@ class Platform:
         """Create or change an application as a developer does; answer it."""
         return self._own("POST", "/platform/publish", application, address=address or self.address)
 
+    def publish_package(self, content: bytes, *, address: str | None = None) -> dict[str, Any]:
+        """Publish a package as a developer does; answer the application."""
+        return self._own("POST", "/platform/packages", content, address=address or self.address)
+
+    def set_password(self, username: str, password: str, *, address: str | None = None) -> None:
+        """Give somebody of the permission model a password for the Service Center."""
+        body = {"username": username, "password": password}
+        self._own("PUT", "/platform/passwords", body, address=address or self.address)
+
     def remove(self, key: str, *, address: str | None = None) -> None:
         self._own("DELETE", f"/platform/applications/{key}", address=address or self.address)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,20 +243,19 @@ def retire(environment: Environment, site: str | None) -> None:
         remove(environment.shelf.site(site))
 
 
-def clean_up(environment: Environment, *, used_packages: set[str], used_sites: set[str]) -> None:
+def clean_up(environment: Environment, *, older_than: float) -> None:
     """Delete what nothing uses: leftovers of a crash, sites that were replaced, packages that came long ago."""
     shelf = environment.shelf
-    if shelf.folder.exists():
-        rows = environment.store.rows(
-            "SELECT site FROM content WHERE environment = ? AND site IS NOT NULL", environment.id
-        )
-        served = {site for (site,) in rows} | used_sites
-        for folder, kept in ((shelf.sites, served), (shelf.staging, set())):
-            if folder.exists():
-                for path in folder.iterdir():
-                    if path.name not in kept:
-                        remove(path)
-        uploads.forget_old(environment, used=used_packages)
+    if not shelf.folder.exists():
+        return
+    rows = environment.store.rows("SELECT site FROM content WHERE environment = ? AND site IS NOT NULL", environment.id)
+    kept = {site for (site,) in rows}
+    before = time.time() - older_than
+    for folder in (shelf.sites, shelf.staging):
+        for path in folder.iterdir() if folder.exists() else ():
+            if path.name not in kept and path.stat().st_mtime <= before:
+                remove(path)
+    uploads.forget_old(environment, used=set())
 
 
 def _known(environment: Environment, package: Package) -> dict[str, Any] | None:

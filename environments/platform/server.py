@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("platform")
 CLEAN_UP_SECONDS = 3600
+LEFTOVER_SECONDS = 24 * 3600.0  # by then nobody works in a file any more; at the start nobody does
 
 
 class Server:
@@ -91,8 +92,11 @@ class Server:
                 await call.answer(await self._own_answer(call, rest, found))
             except Problem as problem:
                 await call.answer(problem.answer())
-        except (Disconnected, FileNotFoundError):  # a site that was replaced at this moment
-            await _apologize(call)
+        except Disconnected:
+            pass
+        except FileNotFoundError:  # a site that was replaced at this moment
+            with contextlib.suppress(Disconnected):
+                await call.answer(not_found(rest).answer())
         except Exception:
             logger.exception("%s %s failed", call.method, path)
             await _apologize(call)
@@ -120,13 +124,15 @@ class Server:
         return [self._courier.run, self._clean_up]
 
     async def _clean_up(self) -> None:
+        older_than = 0.0
         while True:
             for environment in self._by_prefix.values():
                 try:
-                    publishing.clean_up(environment, used_packages=set(), used_sites=set())
+                    publishing.clean_up(environment, older_than=older_than)
                 except OSError:
                     logger.exception("Cleaning up %s failed", environment.name)
                 await asyncio.sleep(0)
+            older_than = LEFTOVER_SECONDS
             await asyncio.sleep(CLEAN_UP_SECONDS)
 
     def end_all(self) -> None:

@@ -52,12 +52,13 @@ def _measure() -> None:
         address = reverse(page)
         with CaptureQueriesContext(connection) as queries:
             size = len(client.get(address).content)
+        count = len(queries)
         bare = [_milliseconds(_bare) for _ in range(ROUNDS)]
         taken = [_milliseconds(lambda address=address: client.get(address)) for _ in range(ROUNDS)]
         median, limit = statistics.median(taken), statistics.median(bare)
         print(
             f"{page}, {ENVIRONMENTS} environments: median {median:.1f} ms (min {min(taken):.1f}, max {max(taken):.1f}; "
-            f"target {TARGET_MS}), {len(queries)} queries, {size // 1024} KB; bare SQL {limit:.1f} ms, "
+            f"target {TARGET_MS}), {count} queries, {size // 1024} KB; bare SQL {limit:.1f} ms, "
             f"ratio {median / limit:.1f}"
         )
 

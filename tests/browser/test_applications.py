@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from environments import maintenance, sync, tasks
 from environments.models import Application, ApplicationStatus, ApplicationTask, Environment, SyncState
+from lifetime.models import Team
 from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
 from tests.browser.test_environments import NARROW, THEMES, WIDE, work
 from tests.factories import actor, create_environment, create_user
@@ -74,6 +75,25 @@ def test_pages_are_accessible(signed_in_page, visit, environments, theme):
     check(page, f"application-{theme}")
     visit(reverse("applications:versions", args=[application.key]))
     check(page, f"versions-{theme}")
+    development = environments["Development"]
+    Team.objects.create(name="Claims")
+    visit(reverse("applications:settings", args=[application.key, development.key]))
+    page.get_by_role("button", name="Read the settings").click()
+    work(tasks.work_on_application, ApplicationTask.objects.get(kind="read_settings").pk)
+    expect(page.get_by_role("textbox").first).to_be_visible()
+    check(page, f"application-settings-{theme}")
+    visit(reverse("applications:logs", args=[application.key, development.key]))
+    page.get_by_role("button", name="Read the log").click()
+    work(tasks.work_on_application, ApplicationTask.objects.get(kind="read_logs").pk)
+    expect(page.get_by_text("Reading the logs: done")).to_be_visible()
+    check(page, f"application-log-{theme}")
+    visit(reverse("applications:create"))
+    check(page, f"application-create-{theme}")
+    page.get_by_role("link", name="Development", exact=False).last.click()
+    page.get_by_role("button", name="Read templates").click()
+    work(tasks.work_on_application, ApplicationTask.objects.get(kind="read_templates").pk)
+    expect(page.get_by_label("Name")).to_be_visible()
+    check(page, f"application-create-in-{theme}")
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -50,7 +50,7 @@ def pick(found, **wanted):
     for one in application_settings.settings_of(found):
         if all(getattr(one, name) == value for name, value in wanted.items()):
             return one
-    pytest.skip(f"The platform seeds no setting like {wanted}")
+    raise AssertionError(f"The platform seeds no setting like {wanted}")
 
 
 def change(development, application, found, values, **options):
@@ -86,13 +86,19 @@ def test_only_what_changed_is_sent_stored_and_audited(platform, found, developme
     assert pick(found, name=setting.name, module=setting.module).effective is None
 
 
-def test_a_secret_reaches_the_environment_and_nothing_else(platform, found, development, application):
+def test_a_secret_reaches_the_environment_and_nothing_else(platform, development):
+    application = Application.objects.get(name="Payment Service")
+    work(application_settings.request_reading(development, application, by=actor()))
+    found = ApplicationSettings.objects.get()
     setting = pick(found, kind="site_properties", is_secret=True)
     task = change(development, application, found, {setting.id: "hush-hush"})
     assert "hush-hush" not in json.dumps(list(ApplicationTask.objects.values()), default=str)
     work(task)
     assert task.sealed_secrets == ""
     found.refresh_from_db()
+    put = [line for line in platform.log() if line["method"] == "PUT"][-1]
+    assert put["path"] == f"/applications/{application.key}/settings"
+    assert put["bytes_in"] > len("hush-hush")
     everything = [*ApplicationTask.objects.values(), found.document, *AuditEvent.objects.values()]
     assert "hush-hush" not in json.dumps(everything, default=str)
     assert AuditEvent.objects.order_by("number").last().message.startswith("Changed secret site property")

@@ -1,5 +1,6 @@
 """What the workers' tasks do, delivered once or twice."""
 
+import psycopg
 import pytest
 from django.db import connection
 from django_q.models import OrmQ, Schedule
@@ -102,3 +103,17 @@ def test_the_watcher_makes_a_window_quiet_when_every_worker_is_dead():
     window.refresh_from_db()
     assert window.status == "in_force"
     assert Contact.objects.get().outcome == "lost"
+
+
+def test_what_is_being_toggled_is_not_queued_behind_the_toggle():
+    environment = create_environment()
+    with psycopg.connect(**connection_parameters()) as other:
+        other.execute("SELECT FROM environments_environment WHERE id = %s FOR NO KEY UPDATE", [environment.pk])
+        assert sync.queue_due() == 0
+    assert sync.queue_due() == 1
+
+
+def connection_parameters():
+    known = ("dbname", "user", "password", "host", "port")
+    parameters = connection.get_connection_params()
+    return {name: parameters[name] for name in known if parameters.get(name)}
