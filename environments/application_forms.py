@@ -140,6 +140,11 @@ class SettingsForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = self.cleaned_data
+        for number, setting in enumerate(self.settings):
+            value = cleaned.get(f"value-{number}", "")
+            shown = "" if setting.is_secret else setting.effective
+            if cleaned.get(f"default-{number}") and setting.effective is not None and value not in ("", shown):
+                self.add_error(f"value-{number}", "Either the default or a value of its own: untick the default.")
         if cleaned.get("mode") == "custom":
             try:
                 cleaned["custom"] = application_settings.clean_extensibility(cleaned.get("custom", ""))
@@ -152,7 +157,10 @@ class SettingsForm(forms.Form):
         values: dict[str, str | None] = {}
         for number, setting in enumerate(self.settings):
             value: str = self.cleaned_data[f"value-{number}"]
-            if self.cleaned_data[f"default-{number}"]:
+            is_default = self.cleaned_data[f"default-{number}"]
+            if is_default and setting.effective is None and value:
+                is_default = False  # somebody typed a value, and did not think of the tick that was there before
+            if is_default:
                 if setting.effective is not None:
                     values[setting.id] = None
             elif setting.is_secret:

@@ -4,7 +4,7 @@ A page comes in by COPY into temporary tables and goes on by upserts that write 
 with what changed, not with what exists.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -97,10 +97,16 @@ WHERE (s.hash, s.version_key, s.is_modified, s.consistency, s.consistency_messag
     IS DISTINCT FROM (excluded.hash, excluded.version_key, excluded.is_modified, excluded.consistency,
      excluded.consistency_message, excluded.changed_at, excluded.changed_by)
 """
+# In steps, so that the planner begins with the few that were pulled, not with the many that are there.
 MODULES_GONE = """
-DELETE FROM environments_modulestatus s USING environments_module m, environments_application a, pulled_application p
-WHERE s.environment_id = %(environment)s AND m.id = s.module_id AND a.id = m.application_id AND p.key = a.key
-  AND NOT EXISTS (SELECT FROM pulled_module pm WHERE pm.key = m.key)
+WITH known AS MATERIALIZED (
+    SELECT m.id, m.key FROM pulled_application p JOIN environments_application a ON a.key = p.key
+    JOIN environments_module m ON m.application_id = a.id
+), gone AS MATERIALIZED (
+    SELECT known.id FROM known LEFT JOIN pulled_module p ON p.key = known.key WHERE p.key IS NULL
+)
+DELETE FROM environments_modulestatus s
+WHERE s.environment_id = %(environment)s AND s.module_id = ANY(SELECT id FROM gone)
 """
 GONE = """
 WITH gone AS (
@@ -112,6 +118,16 @@ WITH gone AS (
     WHERE s.environment_id = %(environment)s AND m.id = s.module_id AND m.application_id = gone.application_id
 )
 DELETE FROM environments_applicationstatus s USING gone WHERE s.id = gone.id
+"""
+
+
+# Who publishes there directly has gone around the block: it is over.
+UNBLOCK = """
+UPDATE environments_applicationblock b
+SET unblocked_at = clock_timestamp(), unblocked_by = 'System', unblock_reason = 'Published there directly.'
+FROM environments_application a, pulled_application p
+WHERE b.environment_id = %(environment)s AND b.unblocked_at IS NULL AND a.id = b.application_id AND p.key = a.key
+RETURNING a.key, a.name
 """
 
 
@@ -139,10 +155,30 @@ def take_over(environment_id: int, page: ApplicationsPage, changes: Changes) -> 
         inserted = [is_new for (is_new,) in cursor.fetchall()]
         cursor.execute(MODULES_GONE, parameters)
         cursor.execute(MODULE_STATUS, parameters)
+        cursor.execute(UNBLOCK, parameters)
+        unblocked = cursor.fetchall()
     changes.added += sum(inserted)
     changes.changed += len(inserted) - sum(inserted)
     if page.removed:
         changes.removed += _remove(environment_id, page.removed, named=True)
+    if unblocked:
+        _record_unblocked(environment_id, unblocked)
+
+
+def _record_unblocked(environment_id: int, unblocked: Iterable[tuple[UUID, str]]) -> None:
+    environment = Environment.objects.get(pk=environment_id)
+    log.record_all(
+        [
+            log.Entry(
+                message=f"Application '{name}' was published in environment '{environment}' directly, "
+                "though it was blocked from deployment there: the block is over",
+                on=log.AuditObject(type="application", key=str(key), name=name),
+                by=log.SYSTEM,
+                details={"environment": environment.name},
+            )
+            for key, name in unblocked
+        ]
+    )
 
 
 def keep_only(environment_id: int, keys: Collection[UUID], changes: Changes) -> None:

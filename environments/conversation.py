@@ -74,9 +74,7 @@ class Report:
         failed = self.changes.get("failed", [])
         if len(failed) < 2:
             return failed[0]["message"] if failed else ""
-        return f"{len(failed)} parts failed. " + " ".join(
-            f"{LABELS[one['part']]}: {one['message']}" for one in failed
-        )
+        return f"{len(failed)} parts failed. " + " ".join(f"{LABELS[one['part']]}: {one['message']}" for one in failed)
 
 
 class Progress:

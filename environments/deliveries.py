@@ -4,7 +4,7 @@ A body is delivered when, and only when, the environment says that it has anothe
 environment was in maintenance mode or unreachable arrives on its return: exactly the differences, all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -18,7 +18,6 @@ from environments.models import AuthenticationProvider, Environment, SyncRun, Sy
 from environments.models.environment import SECURITY_DEFAULTS
 from lifetime.models import ApplicationRole, Role, Team, TeamApplication, TeamMembership, User
 from lifetime.permissions import Ladder, Rights
-
 
 LABELS = {
     "permissions": "Permissions",
@@ -67,7 +66,7 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
 
 # What a change of each part is audited on: the objects that it may concern, any or this environment.
 AUDITED_ON = {
-    "permissions": ("user", "role", "team", "application"),
+    "permissions": ("user", "role", "team"),
     "settings": ("environment",),
     "security": ("environment",),
     "technical_previews": ("environment",),
@@ -140,7 +139,7 @@ def _since(environment: Environment, part: str, state: SyncState) -> datetime | 
 
 
 class _Permissions:
-    """The permission model as environments shall have it. Those with the same roles share one body.
+    """The permission model as environments shall have it. Only the roles differ among them: the rest is written once.
 
     Service accounts are the console's own affair: they log in nowhere else.
     """
@@ -148,15 +147,23 @@ class _Permissions:
     def __init__(self, environments: list[Environment]) -> None:
         self._roles = list(Role.objects.order_by("pk"))
         self._ladder = Ladder(self._roles, environments)
-        self._people = _people()
+        people = {name: canonical(value) for name, value in _people().items()}
+        self._before, self._after = _around("roles", people)
         self._bodies: dict[bytes, bytes] = {}
 
     def body(self, environment: Environment) -> bytes:
-        roles = [_role(role, self._ladder.of(role, environment)) for role in self._roles]
-        same = canonical(roles)
-        if same not in self._bodies:
-            self._bodies[same] = canonical({**self._people, "roles": roles})
-        return self._bodies[same]
+        roles = canonical([_role(role, self._ladder.of(role, environment)) for role in self._roles])
+        if roles not in self._bodies:
+            self._bodies[roles] = self._before + roles + self._after
+        return self._bodies[roles]
+
+
+def _around(name: str, others: Mapping[str, bytes]) -> tuple[bytes, bytes]:
+    """What stands before and after the value of one key in the canonical form of an object with these other values."""
+    written = {key: f'"{key}":'.encode() + value for key, value in others.items()}
+    before = b"".join(written[key] + b"," for key in sorted(written) if key < name)
+    after = b"".join(b"," + written[key] for key in sorted(written) if key > name)
+    return b"{" + before + f'"{name}":'.encode(), after + b"}"
 
 
 def _role(role: Role, rights: Rights) -> dict[str, Any]:
@@ -219,11 +226,17 @@ def _settings(environment: Environment) -> dict[str, Any]:
     }
 
 
+def authentication_digest() -> str:
+    """The digest of the authentication configuration, which is the same for every environment."""
+    return digest(_authentication())
+
+
 def _authentication() -> bytes:
     active = AuthenticationProvider.objects.filter(is_active=True).first()
     if active is None:
         return canonical({"mode": "built_in", "configuration": {}})
     configuration = {"name": active.name, **active.configuration}
     if active.sealed_secret:
-        configuration["client_secret"] = active.secret
+        name = "bind_password" if active.mode == AuthenticationProvider.Mode.LDAP else "client_secret"
+        configuration[name] = active.secret
     return canonical({"mode": active.mode, "configuration": configuration})

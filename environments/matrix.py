@@ -21,6 +21,7 @@ from lifetime.models import Level, User
 from lifetime.permissions import Permissions
 
 SIZE = 50
+COLUMNS_AT_MOST = 40  # more do not fit in anybody's head; a filter chooses
 KINDS = {str(value): str(label) for value, label in ApplicationKind.choices}
 
 

@@ -5,7 +5,7 @@ A constant number of queries and little work for each environment: a thousand of
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -14,6 +14,8 @@ from django.db.models import Count, FilteredRelation, Q, TextChoices
 from django.urls import reverse
 from django.utils import timezone
 
+from environments import deliveries
+from environments.deliveries import Pending
 from environments.models import (
     ApplicationStatus,
     Environment,
@@ -49,6 +51,8 @@ ICONS = {
     State.UP_TO_DATE: "ok",
     State.WAITING: "queued",
 }
+# What was changed in the console waits for these; the others get it within moments.
+OWES = (State.MAINTENANCE, State.UNREACHABLE, State.FAILED)
 
 
 class Row(NamedTuple):
@@ -151,6 +155,7 @@ class Card:
     run: SyncRun | None
     is_recovering: bool
     applications: int
+    pending: list[Pending] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -171,10 +176,10 @@ class Card:
 
 
 def cards(found: Sequence[tuple[int, Row]]) -> list[Card]:
-    """The cards of these environments, given with their places in the pipeline; four queries for all of them."""
+    """The cards of these environments, given with their places in the pipeline; a constant number of queries."""
     ids = [row.pk for _, row in found]
     environments = Environment.objects.select_related("maintenance_window", "sync_state").defer(
-        "sealed_token", "security", "sync_state__digests", "sync_state__applied"
+        "sealed_token", "sync_state__digests", "sync_state__applied"
     )
     by_id = environments.in_bulk(ids)
     runs = {run.environment_id: run for run in active_runs().filter(environment__in=ids).defer("changes")}
@@ -182,6 +187,7 @@ def cards(found: Sequence[tuple[int, Row]]) -> list[Card]:
     recovering = set(windows.values_list("environment", flat=True))
     published = ApplicationStatus.objects.filter(environment__in=ids).values("environment").annotate(Count("pk"))
     counts = {row["environment"]: row["pk__count"] for row in published}
+    owed = deliveries.pending(by_id[row.pk] for _, row in found if row.state in OWES and row.pk in by_id)
     return [
         Card(
             place=place,
@@ -190,6 +196,7 @@ def cards(found: Sequence[tuple[int, Row]]) -> list[Card]:
             run=runs.get(row.pk),
             is_recovering=row.pk in recovering,
             applications=counts.get(row.pk, 0),
+            pending=owed.get(row.pk, []),
         )
         for place, row in found
         if row.pk in by_id

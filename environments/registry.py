@@ -14,7 +14,16 @@ from audit import log
 from environments import environment_api, gate, sync
 from environments.environment_api import Digests, Facts
 from environments.gate import Client
-from environments.models import Environment, Purpose, Registration, SyncRun, SyncState, SyncStatus, SyncTrigger
+from environments.models import (
+    Application,
+    Environment,
+    Purpose,
+    Registration,
+    SyncRun,
+    SyncState,
+    SyncStatus,
+    SyncTrigger,
+)
 from environments.operations import Operation, refusal
 from lifetime.queue import enqueue
 
@@ -253,5 +262,6 @@ def unregister(environment: Environment, *, by: log.Actor) -> None:
             maintenance_window=None,
             epoch=F("epoch") + 1,
         )
+        Application.objects.filter(definition_environment=locked).update(definition_environment=None)
         log.record(f"Unregistered environment '{locked}'", locked.audit_object, by=by)
         gate.hang_up([locked.pk])

@@ -125,7 +125,9 @@ def _refuse_missing(policy: Mapping[str, Any]) -> None:
         missing = [value for value in required if value not in policy["directives"].get(name, [])]
         if missing:
             raise ValidationError(
-                {name: f"{name} keeps {' and '.join(missing)}: pages of the platform do not work without. Add it again."}
+                {
+                    name: f"{name} keeps {' and '.join(missing)}: pages do not work without. Write it again."
+                }
             )
     length = sum(len(" ".join([name, *values])) + 2 for name, values in policy["directives"].items())
     if length > LONGEST_POLICY:
@@ -202,9 +204,7 @@ def _said(value: bool | str) -> str:
 def after_delivery(environment: Environment) -> AfterDelivery:
     """What delivered settings still need: modules not republished since, and whether settings have to be applied."""
     runs = SyncRun.objects.filter(environment=environment, changes__delivered__contains=[{"part": "security"}])
-    changed_at = dict(
-        ModuleStatus.objects.filter(environment=environment).values_list("module__name", "changed_at")
-    )
+    changed_at = dict(ModuleStatus.objects.filter(environment=environment).values_list("module__name", "changed_at"))
     waiting: set[str] = set()
     apply_settings = False
     for number, run in enumerate(runs.newest_first()[:RUNS_LOOKED_AT]):

@@ -1,4 +1,4 @@
-"""Forms about settings that environments are given. Their rules are in the domain modules; forms read what was typed."""
+"""Forms about what environments are given. Their rules are in the domain modules; forms read what was typed."""
 
 from collections.abc import Mapping
 from typing import Any

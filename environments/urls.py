@@ -3,7 +3,7 @@
 from django.urls import path
 
 from environments.views import environment, infrastructure, ledger, maintenance, registration
-from environments.views.settings import security
+from environments.views.settings import pending, security
 
 app_name = "environments"
 
@@ -32,5 +32,6 @@ urlpatterns = [
     path("<uuid:key>/windows/<uuid:window_key>/", maintenance.window, name="window"),
     path("<uuid:key>/contacts/", ledger.contacts, name="contacts"),
     path("<uuid:key>/syncs/", ledger.syncs, name="syncs"),
+    path("<uuid:key>/pending/", pending.pending, name="pending"),
     path("<uuid:key>/security/", security.security, name="security"),
 ]

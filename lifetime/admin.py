@@ -135,7 +135,7 @@ class ApplicationRoleAdmin(ReadOnlyAdmin[ApplicationRole]):
 class ServiceTokenInline(_ReadOnlyInline):
     model = ServiceToken
     fields = ["prefix", "created_at", "created_by", "expires_at", "revoked_at", "revoked_by", "last_used_at"]
-    readonly_fields = fields
+    readonly_fields = ["prefix", "created_at", "created_by", "expires_at", "revoked_at", "revoked_by", "last_used_at"]
 
 
 @admin.register(ServiceAccount)

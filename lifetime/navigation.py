@@ -58,6 +58,7 @@ TABS = (
         "Infrastructure",
         (
             Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),
+            Page("Technical Preview", "settings:previews", Action.VIEW_INFRASTRUCTURE),
             Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
         ),
         name_with_cloud="Environments",

@@ -2,13 +2,15 @@
 
 from django.urls import path
 
-from lifetime.views import application_roles, people, roles, service_accounts, teams, users
+from lifetime.views import application_roles, openid, people, roles, service_accounts, teams, users
 
 app_name = "lifetime"
 
 urlpatterns = [
     path("", people.home, name="home"),
     path("login/", people.log_in, name="login"),
+    path("login/openid/", openid.Begin.as_view(), name="openid"),
+    path("login/openid/callback/", openid.Callback.as_view(), name="openid-callback"),
     path("logout/", people.log_out, name="logout"),
     path("settings/", people.settings, name="settings"),
     path("settings/theme/", people.set_theme, name="set-theme"),

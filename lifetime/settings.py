@@ -133,6 +133,20 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # People
 AUTH_USER_MODEL = "lifetime.User"
 AUTHENTICATION_BACKENDS = ["lifetime.authentication.Backend"]
+# Log-in by OpenID Connect, on when there is an issuer; lifetime/openid.py looks up its endpoints at the first log-in.
+OIDC_ISSUER = os.environ.get("LIFETIME_OIDC_ISSUER", "")
+OIDC_NAME = os.environ.get("LIFETIME_OIDC_NAME", "single sign-on")  # what the button says
+OIDC_RP_CLIENT_ID = os.environ.get("LIFETIME_OIDC_CLIENT_ID", "")
+OIDC_RP_CLIENT_SECRET = os.environ.get("LIFETIME_OIDC_CLIENT_SECRET", "")
+OIDC_RP_SCOPES = os.environ.get("LIFETIME_OIDC_SCOPES", "openid email profile")
+OIDC_RP_SIGN_ALGO = os.environ.get("LIFETIME_OIDC_ALGORITHM", "RS256")
+OIDC_USERNAME_CLAIM = os.environ.get("LIFETIME_OIDC_USERNAME_CLAIM", "email")
+OIDC_CREATE_USER = _flag("LIFETIME_OIDC_CREATE_USERS")
+OIDC_USE_PKCE = True
+OIDC_TIMEOUT = 10
+OIDC_AUTHENTICATION_CALLBACK_URL = "lifetime:openid-callback"
+if OIDC_ISSUER:
+    AUTHENTICATION_BACKENDS.append("lifetime.openid.Backend")
 LOGIN_URL = "lifetime:login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "lifetime:login"
@@ -183,14 +197,16 @@ if redis := os.environ.get("LIFETIME_REDIS_URL"):
 LEASE_SECONDS = 15.0  # how long a silent worker may hold a contact; the longest a dead one delays quiet
 CALL_TIMEOUT_SECONDS = 10.0
 SYNC_INTERVAL_SECONDS = int(os.environ.get("LIFETIME_SYNC_INTERVAL", "60"))
-LEDGER_DAYS = int(os.environ.get("LIFETIME_LEDGER_DAYS", "90"))  # how long contacts and synchronizations are kept
+LEDGER_DAYS = int(os.environ.get("LIFETIME_LEDGER_DAYS", "90"))  # for contacts and synchronizations
 # Networks that environments may never be in, whatever a name resolves to: link-local and cloud metadata services.
 REFUSED_NETWORKS = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/32", "::/128"]
 
 # Where the console's links to an application lead: {address} and {host} are the environment's, {key} and {name} its own.
-SERVICE_CENTER_LINK = os.environ.get("LIFETIME_SERVICE_CENTER_LINK", "{address}/ServiceCenter/applications/{key}/")
+SERVICE_CENTER_LINK = os.environ.get(
+    "LIFETIME_SERVICE_CENTER_LINK", "{address}/ServiceCenter/applications/{key}/settings"
+)
 SERVICE_CENTER_LOGS_LINK = os.environ.get(
-    "LIFETIME_SERVICE_CENTER_LOGS_LINK", "{address}/ServiceCenter/applications/{key}/#logs"
+    "LIFETIME_SERVICE_CENTER_LOGS_LINK", "{address}/ServiceCenter/applications/{key}/logs"
 )
 SERVICE_STUDIO_LINK = os.environ.get("LIFETIME_SERVICE_STUDIO_LINK", "servicestudio://{host}/open/{key}")
 

@@ -8,6 +8,7 @@ handler403 = "lifetime.views.errors.forbidden"
 urlpatterns = [
     path("", include("lifetime.people_urls")),
     path("applications/", include("environments.application_urls")),
+    path("", include("environments.settings_urls")),
     path("infrastructure/", include("environments.urls")),
     path("environments/<uuid:key>/events/", events.receive, name="receive-event"),
     path("audit/", include("audit.urls")),

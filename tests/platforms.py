@@ -261,6 +261,43 @@ class Platform:
         path = f"/packages/{digest or digest_of(package)}"
         return self.call("PUT", path, package, headers={"Content-Type": "application/zip", **named}, address=address)
 
+    def deploy(self, *packages: bytes, address: str | None = None, **order: Any) -> "Reply":
+        """Upload packages and start a deployment of them; `settings` is by application key."""
+        settings = order.pop("settings", {})
+        applications = []
+        for content in packages:
+            uploaded = self.upload(content, address=address)
+            assert uploaded.status in (200, 201), uploaded.body
+            key = uploaded.json["application_key"]
+            applications.append({"application_key": key, "package": digest_of(content)})
+            if key in settings:
+                applications[-1]["settings"] = settings[key]
+        body = {"id": str(uuid4()), "label": "#1", "by": BY, "applications": applications, **order}
+        return self.call("POST", "/deployments", body, address=address)
+
+    def deployment(self, id_: str, *, address: str | None = None) -> dict[str, Any]:
+        return dict(self.call("GET", f"/deployments/{id_}?limit=2000", address=address).json)
+
+    def wait_for_deployment(
+        self, id_: str, *, step: str = "", seconds: float = 20, address: str | None = None
+    ) -> dict[str, Any]:
+        """A deployment once it runs at a step, or, without one, once it waits for people or has ended."""
+        until = time.monotonic() + seconds
+        while True:
+            found = self.deployment(id_, address=address)
+            if found["status"] not in ("running", "aborting") or (step and found["step"] == step):
+                return found
+            if time.monotonic() > until:
+                raise AssertionError(f"the deployment is {found['status']} at {found['step']}")
+            time.sleep(0.02)
+
+    def continue_deployment(self, id_: str, information: str, *, address: str | None = None, **body: Any) -> "Reply":
+        order = {"information": information, "by": BY, **body}
+        return self.call("POST", f"/deployments/{id_}/continue", order, address=address)
+
+    def abort_deployment(self, id_: str, reason: str = "Enough.", *, address: str | None = None) -> "Reply":
+        return self.call("POST", f"/deployments/{id_}/abort", {"reason": reason, "by": BY}, address=address)
+
     def headers(self, *, contact: int = 1, epoch: int = 1, seconds: float = 30) -> dict[str, str]:
         return {
             "Authorization": f"Bearer {self.token}",

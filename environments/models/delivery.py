@@ -1,8 +1,13 @@
 """What the console owns for the whole infrastructure and delivers to environments."""
 
+import uuid
+from functools import cached_property
+
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Q
 
+from audit.log import AuditObject
 from environments.models.sealed import SealedText
 
 
@@ -32,12 +37,15 @@ class AuthenticationProvider(models.Model):
         OIDC = "oidc", "OpenID Connect"
         LDAP = "ldap", "LDAP"
 
+    key = models.UUIDField(unique=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     name = models.CharField(max_length=80, unique=True)
     mode = models.CharField(max_length=20, choices=Mode.choices)
     configuration = models.JSONField(default=dict, blank=True)
     sealed_secret = models.TextField(blank=True, editable=False)
     secret = SealedText()
     is_active = models.BooleanField(default=False)
+    activated_at = models.DateTimeField(null=True, blank=True)
+    activated_by = models.CharField(max_length=200, blank=True, db_default="")
 
     class Meta:
         constraints = [
@@ -48,3 +56,7 @@ class AuthenticationProvider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def audit_object(self) -> AuditObject:
+        return AuditObject(type="authentication provider", key=str(self.key), name=self.name)

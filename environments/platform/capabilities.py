@@ -152,6 +152,29 @@ async def delete_blocked_address(call: Call) -> Answer:
     return Answer(204)
 
 
+# Deployments
+async def get_deployments(call: Call) -> Answer:
+    return _document(call, call.environment.deployments.listed())
+
+
+async def post_deployment(call: Call) -> Answer:
+    deployment, is_new = await call.environment.deployments.start(await call.json())
+    return json_answer(deployment, 201 if is_new else 200)
+
+
+async def get_deployment(call: Call) -> Answer:
+    since, limit = page_of(call)
+    return _document(call, call.environment.deployments.shown(call.parameters["id"], since=since, limit=limit))
+
+
+async def continue_deployment(call: Call) -> Answer:
+    return json_answer(await call.environment.deployments.continue_(call.parameters["id"], await call.json()))
+
+
+async def abort_deployment(call: Call) -> Answer:
+    return json_answer(await call.environment.deployments.abort(call.parameters["id"], await call.json()))
+
+
 # Queries
 def page_of(call: Call) -> tuple[str, int]:
     """The cursor and the limit that a request for a page gives."""
@@ -191,6 +214,10 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/applications/{key}/references": {"GET": get_references},
     "/applications/{key}/settings": {"GET": get_application_settings, "PUT": put_application_settings},
     "/applications/{key}/logs": {"GET": get_logs},
+    "/deployments": {"GET": get_deployments, "POST": post_deployment},
+    "/deployments/{id}": {"GET": get_deployment},
+    "/deployments/{id}/continue": {"POST": continue_deployment},
+    "/deployments/{id}/abort": {"POST": abort_deployment},
     "/blocked-addresses": {"GET": get_blocked_addresses},
     "/blocked-addresses/{key}": {"DELETE": delete_blocked_address},
 }

@@ -13,6 +13,7 @@ from environments.platform import content as contents
 from environments.platform.answers import Document, Problem
 from environments.platform.blocking import Attempts
 from environments.platform.canonical import canonical, digest
+from environments.platform.deployments import Deployments
 from environments.platform.schemas import CAPABILITIES
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Environment:
         self._documents = {name: _document(name, body) for name, body in documents.items()}
         self.values: dict[str, Any] = {name: _value(body) for name, body in documents.items()}
         self.digests = self._make_digests()
+        self.deployments = Deployments(self)
 
     @property
     def name(self) -> str:

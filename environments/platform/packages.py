@@ -169,6 +169,14 @@ def read(path: Path, *, by_developer: bool = False, stop: Event | None = None) -
         return Package(manifest, files)
 
 
+def manifest_of(path: Path) -> Package:
+    """What a package says of itself, without reading its files."""
+    with _opened(path) as (archive, entries):
+        manifest = _manifest(archive, entries)
+        _require_complete(manifest)
+        return Package(manifest, {name: (file.digest, file.bytes) for name, file in (manifest.files or {}).items()})
+
+
 def unpack(path: Path, folder: Path, package: Package, *, stop: Event | None = None) -> None:
     """Write the web files below a new folder, each checked again; raises BadPackage. The caller cleans up."""
     folder.mkdir(parents=True)

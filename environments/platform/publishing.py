@@ -246,16 +246,17 @@ def retire(environment: Environment, site: str | None) -> None:
 def clean_up(environment: Environment, *, older_than: float) -> None:
     """Delete what nothing uses: leftovers of a crash, sites that were replaced, packages that came long ago."""
     shelf = environment.shelf
+    environment.deployments.expire()
     if not shelf.folder.exists():
         return
     rows = environment.store.rows("SELECT site FROM content WHERE environment = ? AND site IS NOT NULL", environment.id)
-    kept = {site for (site,) in rows}
+    kept = {site for (site,) in rows} | environment.deployments.sites()
     before = time.time() - older_than
     for folder in (shelf.sites, shelf.staging):
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in kept and path.stat().st_mtime <= before:
                 remove(path)
-    uploads.forget_old(environment, used=set())
+    uploads.forget_old(environment, used=environment.deployments.packages())
 
 
 def _known(environment: Environment, package: Package) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 CAPABILITIES = [
     "application-settings",
     "blocked-addresses",
+    "deployments",
     "events",
     "logs",
     "packages",

@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from audit import paging as audit_paging
-from environments import maintenance, registry
+from environments import deliveries, maintenance, registry
 from environments.forms import EditEnvironmentForm, UnregisterForm
 from environments.models import Environment, WindowStatus
 from environments.operations import Activity, Operation
@@ -74,6 +74,7 @@ def _page(
         "may_edit": decision,
         "operations": Operation,
         "activities": Activity,
+        "pending": deliveries.pending_of(environment),
         "applications": environment.applications.count(),
         "clock": clock(environment.sync_state.clock_offset),
     }

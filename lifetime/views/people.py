@@ -1,5 +1,6 @@
 """Log-in, log-out and a person's own settings."""
 
+from django.conf import settings as conf
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -38,7 +39,11 @@ def log_in(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect(_next_page(request))
         except logins.Refused as refusal:
             form.add_error(None, str(refusal))
-    context = {"form": form, "next": request.POST.get("next", request.GET.get("next", ""))}
+    context = {
+        "form": form,
+        "next": request.POST.get("next", request.GET.get("next", "")),
+        "provider": conf.OIDC_NAME if conf.OIDC_ISSUER else "",
+    }
     return render(request, "lifetime/login.html", context, status=422 if form.is_bound else 200)
 
 

@@ -68,6 +68,7 @@ def _matrix() -> None:
         client.get(path)
         with CaptureQueriesContext(connection) as queries:
             answer = client.get(path)
+            count = len(queries)
         assert answer.status_code == 200
         took = []
         for _ in range(ROUNDS):
@@ -76,7 +77,7 @@ def _matrix() -> None:
             took.append(1000 * (time.perf_counter() - began))
         print(
             f"  {what}: median {statistics.median(took):.0f} ms of server time "
-            f"(min {min(took):.0f}, max {max(took):.0f}), {len(queries)} queries, {len(answer.content) // 1024} KB"
+            f"(min {min(took):.0f}, max {max(took):.0f}), {count} queries, {len(answer.content) // 1024} KB"
         )
 
 

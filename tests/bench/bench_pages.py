@@ -1,7 +1,7 @@
 """What the Infrastructure page costs with 1,000 environments: `python -m tests.bench.bench_pages`.
 
-Server time through Django's test client, sessions and templates included, beside bare SQL that reads the same rows in the
-same run. One environment in twenty is in maintenance mode.
+Server time through Django's test client, sessions and templates included, beside bare SQL that reads the same rows in
+the same run. One environment in twenty is in maintenance mode.
 """
 
 import os

@@ -174,6 +174,19 @@ def test_environments_that_are_not_registered_are_no_columns(look, pipeline):
     assert [one.environment.name for one in found.context["columns"]] == ["Development", "Test", "Production"]
 
 
+def test_with_very_many_environments_the_first_are_shown_and_the_page_says_so(client, look):
+    environments = [create_environment(name=f"Environment {number}") for number in range(43)]
+    publish(environments[0])
+    application = publish(environments[42])
+
+    found = look()
+
+    assert len(found.context["columns"]) == 40
+    assert "3 more are not" in found.content.decode()
+    places = client.get(application.get_absolute_url()).context["places"]
+    assert [place.environment for place in places] == [environments[0], environments[42]]
+
+
 @pytest.mark.parametrize("path", ["applications:list", "applications:rows", "applications:heads"])
 def test_the_number_of_queries_is_constant(look, django_assert_max_num_queries, path):
     for number in range(12):

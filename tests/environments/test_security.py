@@ -162,7 +162,7 @@ def test_settings_are_delivered_and_the_page_says_what_must_be_republished(clien
     sync.run([run.pk])
 
     puts = [line["path"] for line in platform.log()[before:] if line["method"] == "PUT"]
-    assert puts == ["/environment/v1/security"]
+    assert puts == ["/security"]
     run.refresh_from_db()
     [delivered] = run.changes["delivered"]
     assert delivered["republish"]

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from audit.models import AuditEvent
-from environments import application_tasks, gate, maintenance, sync, tagging, tasks
+from environments import application_tasks, blocking, gate, maintenance, sync, tagging, tasks
 from environments.application_tasks import TaskRefused
 from environments.models import (
     Application,
@@ -273,6 +273,18 @@ def test_versions_that_others_tagged_are_known_by_number_then_read(platform, dev
     version = application.versions.get(version="2.11.0")
     assert version.is_known
     assert version.modules.exists()
+
+
+def test_publishing_directly_ends_a_block(platform, development):
+    created = platform.publish(name="Brand New")
+    application = Application.objects.create(key=created["key"], name="Brand New", kind="Service", changed_at=AT)
+    found = blocking.block(development, application, by=actor(), reason="Not released yet")
+    run = sync.request(development, by=actor())
+    sync.run([run.pk])
+    found.refresh_from_db()
+    assert (found.unblocked_by, found.unblock_reason) == ("System", "Published there directly.")
+    messages = AuditEvent.objects.filter(object_key=str(application.key)).values_list("message", flat=True)
+    assert any("though it was blocked" in message for message in messages)
 
 
 def test_the_form_suggests_a_number_tells_what_is_wrong_and_says_what_happens(

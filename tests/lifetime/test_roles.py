@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from environments import deliveries
+from environments.environment_api import canonical
 from environments.models import Application, SyncState
 from lifetime import people, permissions, roles, service_accounts, teams
 from lifetime.changes import Author, Refused
@@ -424,6 +425,9 @@ def test_the_same_model_has_the_same_digest(django_assert_max_num_queries):
     with django_assert_max_num_queries(9):
         second = deliveries.due(environments)
 
+    for each in first.values():
+        [body] = [one.body for one in each if one.part == "permissions"]
+        assert body == canonical(json.loads(body))
     digests = [
         [one.digest for one in each[environment.pk] if one.part == "permissions"]
         for each in (first, second)

@@ -68,6 +68,7 @@ def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     shown = list(versions[: VERSIONS_SHOWN + 1])
     context = {
         **_places(request, application),
+        "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
         "history": audit_paging.history(application.audit_object),
         "versions": shown[:VERSIONS_SHOWN],
         "has_more_versions": len(shown) > VERSIONS_SHOWN,
@@ -96,6 +97,11 @@ def _places(request: AuthenticatedRequest, application: Application) -> dict[str
     sight = Sight.of(request.user)
     seen = [one for one in sight.environments if sight.sees(application.pk, one)]
     cells = matrix.cells(application, sight)
+    hidden = 0
+    if len(seen) > matrix.COLUMNS_AT_MOST:
+        published = [one for one in seen if one.pk in cells]
+        hidden = len(seen) - len(published[: matrix.COLUMNS_AT_MOST])
+        seen = published[: matrix.COLUMNS_AT_MOST]
     blocks = {one.environment_id: one for one in ApplicationBlock.objects.in_force().filter(application=application)}
     tasks = application_tasks.latest(application, TASKS_SHOWN)
     found = [
@@ -106,6 +112,7 @@ def _places(request: AuthenticatedRequest, application: Application) -> dict[str
         "application": application,
         "team": _team(application),
         "places": found,
+        "hidden": hidden,
         "modules": _modules(application, [place.environment.pk for place in found]),
         "has_pages": links.has_pages(application),
         "is_moving": any(place.column.run or any(task.is_active for task in place.tasks) for place in found),

@@ -50,7 +50,7 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
     chosen = filters.chosen(own, request.GET.get("filter", ""))
     wanted = {one.pk for one in chosen.environments.all()} if chosen else set()
     shown = [one for one in seen if not chosen or one.pk in wanted]
-    columns = matrix.columns(shown)
+    columns = matrix.columns(shown[: matrix.COLUMNS_AT_MOST])
     asked = {
         "name": request.GET.get("name", "").strip().replace("\0", "")[:LONGEST_NAME],
         "filter": request.GET.get("filter", ""),
@@ -61,6 +61,7 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
         "sight": sight,
         "pipeline": seen,
         "columns": columns,
+        "hidden": len(shown) - len(columns),
         "heads": [(column, policy.may(request.user, Operation.SYNCHRONIZE, column.environment)) for column in columns],
         "filters": own,
         "chosen": chosen,

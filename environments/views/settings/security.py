@@ -51,7 +51,12 @@ def _save(request: AuthenticatedRequest, environment: Environment) -> HttpRespon
 
 
 def _page(
-    request: AuthenticatedRequest, environment: Environment, form: SecurityForm, decision: Decision, *, status: int = 200
+    request: AuthenticatedRequest,
+    environment: Environment,
+    form: SecurityForm,
+    decision: Decision,
+    *,
+    status: int = 200,
 ) -> HttpResponse:
     may_view_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {

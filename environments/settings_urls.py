@@ -1,0 +1,24 @@
+"""Routes of settings of the infrastructure as a whole: one for each intention, named alike."""
+
+from django.urls import path
+
+from environments.views.settings import authentication, previews
+
+app_name = "settings"
+
+urlpatterns = [
+    path("infrastructure/previews/", previews.previews, name="previews"),
+    path("authentication/", authentication.providers, name="authentication"),
+    path("authentication/new/<slug:mode>/", authentication.create, name="create-provider"),
+    path("authentication/propagate/", authentication.propagate, name="propagate-authentication"),
+    path("authentication/<uuid:key>/", authentication.provider, name="provider"),
+    path("authentication/<uuid:key>/activate/", authentication.activate, name="activate-provider"),
+    path("authentication/<uuid:key>/activate/dialog/", authentication.activate_dialog, name="activate-provider-dialog"),
+    path("authentication/<uuid:key>/deactivate/", authentication.deactivate, name="deactivate-provider"),
+    path(
+        "authentication/<uuid:key>/deactivate/dialog/",
+        authentication.deactivate_dialog,
+        name="deactivate-provider-dialog",
+    ),
+    path("authentication/<uuid:key>/delete/", authentication.delete, name="delete-provider"),
+]
