@@ -47,7 +47,15 @@ def request_templates(environment: Environment, *, by: log.Actor) -> Application
     with transaction.atomic():
         Environment.objects.filter(pk=environment.pk).lock()
         active = ApplicationTask.objects.active().filter(environment=environment, kind=TaskKind.READ_TEMPLATES)
-        return active.first() or application_tasks.request(READ_TEMPLATES, environment, None, by=by)[0]
+        if found := active.first():
+            return found
+        entry = log.Entry(
+            message=f"Requested the templates of environment '{environment}'",
+            on=environment.audit_object,
+            by=by,
+            kind=log.Kind.VIEW,
+        )
+        return application_tasks.request(READ_TEMPLATES, environment, None, by=by, entry=entry)[0]
 
 
 def request(environment: Environment, team: Team, wanted: Wanted, *, by: log.Actor) -> ApplicationTask:

@@ -12,7 +12,8 @@ LINES = 200
 
 def request(environment: Environment, application: Application, *, by: log.Actor) -> ApplicationTask:
     """Queue the reading of the newest lines; the one that is queued or running already when there is one."""
-    return application_tasks.request(READ, environment, application, by=by)[0]
+    entry = application_tasks.asked_for("the log", environment, application, by=by)
+    return application_tasks.request(READ, environment, application, by=by, entry=entry)[0]
 
 
 def newest(environment: Environment, application: Application) -> ApplicationTask | None:

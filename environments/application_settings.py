@@ -109,7 +109,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def request_reading(environment: Environment, application: Application, *, by: log.Actor) -> ApplicationTask:
-    return application_tasks.request(READ, environment, application, by=by)[0]
+    entry = application_tasks.asked_for("the settings", environment, application, by=by)
+    return application_tasks.request(READ, environment, application, by=by, entry=entry)[0]
 
 
 def request_change(
@@ -142,6 +143,9 @@ def request_change(
             by=by,
             parameters=parameters,
             secrets=json.dumps(secrets) if secrets else "",
+            entry=application_tasks.asked_for(
+                "a change of settings", environment, application, by=by, kind=log.Kind.UPDATE
+            ),
         )
         if not is_new:
             raise TaskRefused(f"{task.requested_by} is changing settings there right now. Wait until that has ended.")

@@ -83,6 +83,19 @@ def request(
     return task, True
 
 
+def asked_for(
+    what: str, environment: Environment, application: Application, *, by: log.Actor, kind: log.Kind = log.Kind.VIEW
+) -> log.Entry:
+    """The audit entry of a request that only reads, unless told otherwise."""
+    return log.Entry(
+        message=f"Requested {what} of application '{application}' in environment '{environment}'",
+        on=application.audit_object,
+        by=by,
+        kind=kind,
+        details={"environment": environment.name},
+    )
+
+
 def run(work: Work[Any], task: ApplicationTask) -> None:
     """Carry out a task that `claim` gave; store what came of it."""
     status, message, result = uvloop.run(_attempt(work, task))

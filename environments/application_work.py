@@ -3,7 +3,14 @@
 import logging
 from typing import Any
 
-from environments import application_creation, application_logs, application_settings, application_tasks, tagging
+from environments import (
+    application_creation,
+    application_logs,
+    application_settings,
+    application_tasks,
+    plugins,
+    tagging,
+)
 from environments.application_tasks import Work
 
 logger = logging.getLogger(__name__)
@@ -16,6 +23,7 @@ _ALL: tuple[Work[Any], ...] = (
     application_logs.READ,
     application_creation.READ_TEMPLATES,
     application_creation.CREATE,
+    plugins.CREATE,
 )
 WORK: dict[str, Work[Any]] = {work.kind: work for work in _ALL}
 

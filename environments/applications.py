@@ -26,7 +26,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS pulled_module (
     changed_at timestamptz, changed_by text) ON COMMIT DELETE ROWS;
 """
 
-# What an application looks like is what the environment says that was chosen for it, else the one where it changed last.
+# What an application looks like is what the environment chosen for it says, else the one where it changed last.
 # Rows are taken in the order of their keys: two pulls at once wait for each other, and never in a ring.
 LOOKS = [
     """

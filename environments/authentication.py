@@ -210,7 +210,7 @@ def delete(provider: AuthenticationProvider, *, by: log.Actor) -> None:
 
 
 def activate(provider: AuthenticationProvider, *, secret: str = "", by: log.Actor) -> None:
-    """Make this the one that holds everywhere, instead of whichever did, and deliver it; raises ValidationError, Refused."""
+    """Have this one hold everywhere, instead of whichever did, and deliver it; raises ValidationError, Refused."""
     secret = clean_secret(secret)
     with transaction.atomic():
         former = _all_locked()

@@ -25,7 +25,14 @@ PROGRESS_SECONDS = 0.3
 # Refusals of whatever is asked, not of one part.
 ENDS_ALL = ("unauthorized", "contact-ended", "epoch-passed", "deadline-passed")
 PULLED = ("facts", "applications", "technical_previews_available")
-FACTS = ("version", "application_server", "application_server_type", "database_provider", "number_of_front_ends")
+FACTS = (
+    "version",
+    "application_server",
+    "application_server_type",
+    "database_provider",
+    "number_of_front_ends",
+    "deployment_zones",
+)
 LABELS = {
     "facts": "Environment facts",
     "applications": Activity.APPLICATIONS.label,
@@ -162,7 +169,12 @@ def _store_facts(environment_id: int, facts: Facts) -> list[dict[str, Any]]:
     changed = {name: told[name] for name in FACTS if told[name] != known[name]}
     if changed:
         Environment.objects.filter(pk=environment_id).update(**changed)
-    return [{"name": name, "before": known[name], "after": changed[name]} for name in changed]
+    return [{"name": name, "before": _said(known[name]), "after": _said(changed[name])} for name in changed]
+
+
+def _said(fact: Any) -> Any:
+    """Zones by their names, everything else as it is."""
+    return ", ".join(zone["name"] for zone in fact) if isinstance(fact, list) else fact
 
 
 async def _pull_applications(client: Client, errand: Errand, report: Report, progress: Progress) -> None:

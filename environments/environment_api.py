@@ -36,6 +36,14 @@ class Digests(_Shape):
     authentication: Short
 
 
+class Zone(_Shape):
+    """A deployment zone: where in the environment an application runs."""
+
+    key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    name: Name
+    is_default: bool = False
+
+
 class Facts(_Shape):
     name: Name
     purpose: Literal["Development", "Test", "Production"]
@@ -44,6 +52,7 @@ class Facts(_Shape):
     application_server: Annotated[str, StringConstraints(max_length=60)]
     application_server_type: Annotated[str, StringConstraints(max_length=20)]
     database_provider: Annotated[str, StringConstraints(max_length=60)]
+    deployment_zones: Annotated[list[Zone], Field(max_length=200)] = []
 
 
 class _Published(_Shape):

@@ -49,9 +49,7 @@ class Feature:
 
 def features() -> list[Feature]:
     """Every feature that an environment offers, or still has enabled, with all environments in order; two queries."""
-    environments = list(
-        Environment.objects.registered().in_order().select_related("maintenance_window", "sync_state")
-    )
+    environments = list(Environment.objects.registered().in_order().select_related("maintenance_window", "sync_state"))
     rows = TechnicalPreview.objects.filter(environment__in=environments).order_by("key", "environment")
     known: dict[str, dict[int, TechnicalPreview]] = {}
     for row in rows:

@@ -130,7 +130,14 @@ async def _check(environment_id: int) -> None:
 
 
 def _checked(facts: Facts) -> dict[str, Any]:
-    known = {"version", "application_server", "application_server_type", "database_provider", "number_of_front_ends"}
+    known = {
+        "version",
+        "application_server",
+        "application_server_type",
+        "database_provider",
+        "number_of_front_ends",
+        "deployment_zones",
+    }
     return {
         "registration": Registration.CHECKED,
         "registration_message": f"{facts.name}, platform {facts.version}, {facts.purpose}",

@@ -125,9 +125,7 @@ def _refuse_missing(policy: Mapping[str, Any]) -> None:
         missing = [value for value in required if value not in policy["directives"].get(name, [])]
         if missing:
             raise ValidationError(
-                {
-                    name: f"{name} keeps {' and '.join(missing)}: pages do not work without. Write it again."
-                }
+                {name: f"{name} keeps {' and '.join(missing)}: pages do not work without. Write it again."}
             )
     length = sum(len(" ".join([name, *values])) + 2 for name, values in policy["directives"].items())
     if length > LONGEST_POLICY:

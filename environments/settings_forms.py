@@ -6,8 +6,8 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from environments import security
-from environments.models import Environment
+from environments import authentication, security
+from environments.models import AuthenticationProvider, Environment
 
 QUIET = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 HELP = {
@@ -113,3 +113,100 @@ def add_errors(form: forms.Form, refusal: ValidationError) -> None:
         form.add_error(name if name in form.fields else None, errors)
     if not told:
         form.add_error(None, refusal)
+
+
+class SecretField(forms.CharField):
+    """A secret: written, never shown."""
+
+    widget = forms.PasswordInput(attrs={**QUIET, "autocomplete": "new-password"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(required=False, strip=False, **{"label": "Secret", **options})
+
+
+class ProviderForm(forms.Form):
+    """A configuration of external authentication, of one mode."""
+
+    name = forms.CharField(max_length=80, widget=forms.TextInput(attrs=QUIET))
+
+    def __init__(
+        self, mode: str, data: Any = None, *, provider: AuthenticationProvider | None = None, is_read_only: bool = False
+    ) -> None:
+        super().__init__(data)
+        values = provider.configuration if provider else {"scopes": list(authentication.REQUIRED_SCOPES)}
+        for name, label in authentication.LABELS[mode].items():
+            self.fields[name] = _provider_field(name, label)
+            self.initial[name] = values.get(name, PROVIDER_DEFAULTS.get(name, ""))
+        label = "Client secret" if mode == authentication.Mode.OIDC else "Bind password"
+        keeps = (
+            "Leave it empty to keep the present one, which is never shown." if provider else "It is never shown again."
+        )
+        self.fields["secret"] = SecretField(label=label, help_text=f"At most 100 characters. {keeps}")
+        if provider:
+            self.initial["name"] = provider.name
+        for field in self.fields.values():
+            field.disabled = is_read_only
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if name not in ("name", "secret")}
+
+
+PROVIDER_DEFAULTS = {"username_claim": "email", "username_attribute": "uid"}
+PROVIDER_HELP = {
+    "well_known_url": "For example https://login.example.com/.well-known/openid-configuration",
+    "username_claim": "What the username is in the environments.",
+    "address": "For example ldaps://ldap.example.com:636",
+    "base_dn": "Where people are, for example ou=people,dc=example,dc=com",
+    "bind_dn": "Who searches for people; empty for an anonymous search.",
+    "username_attribute": "What people type to log in, for example uid.",
+}
+
+
+def _provider_field(name: str, label: str) -> forms.Field:
+    if name == "scopes":
+        choices = [(one, one) for one in authentication.SCOPES]
+        return forms.MultipleChoiceField(
+            label=label,
+            choices=choices,
+            widget=forms.CheckboxSelectMultiple,
+            required=False,
+            help_text="openid, email and profile are always asked for.",
+        )
+    return forms.CharField(
+        label=label,
+        required=name != "bind_dn",
+        help_text=PROVIDER_HELP.get(name, ""),
+        widget=forms.TextInput(attrs=QUIET),
+    )
+
+
+class ActivateForm(forms.Form):
+    """In the dialog: the secret, where it is not stored yet or shall be another one."""
+
+    def __init__(self, provider: AuthenticationProvider, data: Any = None) -> None:
+        super().__init__(data, auto_id="dialog-%s")
+        label = "Client secret" if provider.mode == authentication.Mode.OIDC else "Bind password"
+        keeps = "Leave it empty to keep the stored one. " if provider.sealed_secret else ""
+        self.fields["secret"] = SecretField(label=label, help_text=f"{keeps}At most 100 characters.")
+
+
+class PluginForm(forms.Form):
+    """An existing plugin to register."""
+
+    name = forms.CharField(max_length=80, widget=forms.TextInput(attrs=QUIET))
+    entry_point = forms.CharField(
+        max_length=300,
+        widget=forms.TextInput(attrs={"inputmode": "url", **QUIET}),
+        help_text="Where it begins, for example https://development.example.com/Board",
+    )
+    developer = forms.CharField(max_length=120, widget=forms.TextInput(attrs=QUIET))
+    for_managers_only = forms.BooleanField(
+        required=False, label="Shown only to people who manage the infrastructure and users"
+    )
+
+
+class NewPluginForm(forms.Form):
+    """A plugin to create: its name. The environment is chosen by button."""
+
+    name = forms.CharField(max_length=80, widget=forms.TextInput(attrs=QUIET))

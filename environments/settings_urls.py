@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from environments.views.settings import authentication, previews
+from environments.views.settings import authentication, plugins, previews
 
 app_name = "settings"
 
@@ -21,4 +21,8 @@ urlpatterns = [
         name="deactivate-provider-dialog",
     ),
     path("authentication/<uuid:key>/delete/", authentication.delete, name="delete-provider"),
+    path("plugins/", plugins.plugins, name="plugins"),
+    path("plugins/register/", plugins.register, name="register-plugin"),
+    path("plugins/<uuid:key>/unregister/", plugins.unregister, name="unregister-plugin"),
+    path("plugins/create/<uuid:key>/", plugins.create, name="create-plugin"),
 ]

@@ -182,11 +182,12 @@ def _store_tag(task: ApplicationTask, told: VersionItem) -> list[log.Entry]:
         version=told.version, version_key=told.key, is_modified=False
     )
     by_module = {module.module_key: module for module in told.modules}
-    for status in ModuleStatus.objects.filter(
+    statuses = ModuleStatus.objects.filter(
         environment=environment, module__application=application, module__key__in=list(by_module)
-    ).select_related("module"):
+    ).select_related("module")
+    for status in statuses:
         status.version_key, status.is_modified = by_module[status.module.key].version_key, False
-        status.save(update_fields=["version_key", "is_modified"])
+    ModuleStatus.objects.bulk_update(statuses, ["version_key", "is_modified"], batch_size=500)
     return [
         log.Entry(
             message=f"Tagged application '{application}' in environment '{environment}' as {told.version}",
@@ -272,7 +273,8 @@ def _store_versions(task: ApplicationTask, told: list[VersionItem]) -> list[log.
 
 def request_versions(environment: Environment, application: Application, *, by: log.Actor) -> ApplicationTask:
     """Queue the reading of what the environment knows of the application's versions."""
-    return application_tasks.request(READ_VERSIONS, environment, application, by=by)[0]
+    entry = application_tasks.asked_for("the versions", environment, application, by=by)
+    return application_tasks.request(READ_VERSIONS, environment, application, by=by, entry=entry)[0]
 
 
 def mark_hotfix_solved(environment: Environment, application: Application, *, by: log.Actor) -> None:

@@ -52,7 +52,15 @@ def _people_page(name: str, url_name: str, action: Action, *covers: str) -> Page
 
 TABS = (
     Tab(
-        "Applications", (Page("Applications", "applications:list", Action.VIEW_APPLICATIONS, covers=("applications",)),)
+        "Applications",
+        (
+            Page(
+                "Applications",
+                "applications:list",
+                Action.VIEW_APPLICATIONS,
+                covers=("applications", "lifetime:application-roles", "lifetime:set-application-role"),
+            ),
+        ),
     ),
     Tab(
         "Infrastructure",
@@ -77,8 +85,15 @@ TABS = (
                 "create-service-account",
                 "issue-token",
             ),
+            Page(
+                "Authentication Settings",
+                "settings:authentication",
+                Action.MANAGE_PEOPLE,
+                covers=("settings:provider", "settings:create-provider"),
+            ),
         ),
     ),
+    Tab("Plugins", (Page("Plugins", "settings:plugins", Action.VIEW_APPLICATIONS),)),
 )
 
 

@@ -6,11 +6,18 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 
-from environments import gate, maintenance, registry
+from environments import authentication, gate, maintenance, registry
 from lifetime import changes, policy
 
 MAINTENANCE = (policy.InMaintenance, gate.InMaintenance)
-REFUSALS = (*MAINTENANCE, gate.Refused, maintenance.MaintenanceRefused, registry.RegistryRefused, changes.Refused)
+REFUSALS = (
+    *MAINTENANCE,
+    gate.Refused,
+    maintenance.MaintenanceRefused,
+    registry.RegistryRefused,
+    changes.Refused,
+    authentication.Refused,
+)
 
 
 class Refusals:

@@ -201,7 +201,7 @@ LEDGER_DAYS = int(os.environ.get("LIFETIME_LEDGER_DAYS", "90"))  # for contacts 
 # Networks that environments may never be in, whatever a name resolves to: link-local and cloud metadata services.
 REFUSED_NETWORKS = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/32", "::/128"]
 
-# Where the console's links to an application lead: {address} and {host} are the environment's, {key} and {name} its own.
+# Where links to an application lead: {address} and {host} are the environment's, {key} and {name} the application's.
 SERVICE_CENTER_LINK = os.environ.get(
     "LIFETIME_SERVICE_CENTER_LINK", "{address}/ServiceCenter/applications/{key}/settings"
 )

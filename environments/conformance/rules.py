@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from environments.conformance.shapes import SHAPES
 from environments.conformance.subject import Failed, Reply, Subject
@@ -210,7 +210,7 @@ def contact_cut(subject: Subject) -> None:
 @rule("shape", "documents have the members of the contract, of the right types, and no application comes twice")
 def shape(subject: Subject) -> None:
     for path in SHAPES:
-        value = _document(subject, path)
+        value = document(subject, path)
         if path == "/applications":
             keys = [application["key"] for application in value["applications"]]
             if len(keys) != len(set(keys)):
@@ -241,8 +241,8 @@ def etag(subject: Subject) -> None:
 
 @rule("digests", "the digests are those of the documents")
 def digests(subject: Subject) -> None:
-    given = _document(subject, "/digests")
-    previews = _document(subject, "/technical-previews")
+    given = document(subject, "/digests")
+    previews = document(subject, "/technical-previews")
     expected = {path[1:]: digest(subject.ask("GET", path).body) for path in DOCUMENTS[:4]}
     expected["technical_previews_available"] = digest(canonical(previews["available"]))
     expected["technical_previews"] = digest(canonical({"enabled": previews["enabled"]}))
@@ -254,21 +254,21 @@ def digests(subject: Subject) -> None:
 
 @rule("settings-name", "the name in /settings is the name in /facts")
 def settings_name(subject: Subject) -> None:
-    settings, facts = _document(subject, "/settings"), _document(subject, "/facts")
+    settings, facts = document(subject, "/settings"), document(subject, "/facts")
     if settings["name"] != facts["name"]:
         raise Failed(f"settings say {settings['name']!r}, facts {facts['name']!r}")
 
 
 @rule("feed", "pages of the change feed join to the whole; the last cursor gives nothing new")
 def feed(subject: Subject) -> None:
-    whole = _document(subject, "/applications", "?since=0&limit=2000")
+    whole = document(subject, "/applications", "?since=0&limit=2000")
     if whole["removed"]:
         raise Failed(f"since=0 answers removals: {whole['removed'][:3]}")
     limit = max(1, -(-len(whole["applications"]) // PAGES))
     keys: list[str] = []
     cursor, more, pages = "0", True, 0
     while more:
-        page = _document(subject, "/applications", f"?since={cursor}&limit={limit}")
+        page = document(subject, "/applications", f"?since={cursor}&limit={limit}")
         if len(page["applications"]) + len(page["removed"]) > limit:
             raise Failed(f"limit={limit} answers {len(page['applications'])} applications")
         pages += 1
@@ -278,7 +278,7 @@ def feed(subject: Subject) -> None:
         cursor, more = page["cursor"], page["more"]
     if not whole["more"] and keys != [application["key"] for application in whole["applications"]]:
         raise Failed(f"{len(keys)} applications in pages of {limit}, {len(whole['applications'])} at once")
-    last = _document(subject, "/applications", f"?since={cursor}")
+    last = document(subject, "/applications", f"?since={cursor}")
     if last["applications"] or last["removed"] or last["more"]:
         raise Failed(f"since={cursor}, the last cursor, answers {len(last['applications'])} applications again")
 
@@ -298,7 +298,7 @@ def paths(subject: Subject) -> None:
 
 @rule("put-refused", "a body that is no JSON: 400 bad-json; of another shape: 422 bad-body; nothing changes")
 def put_refused(subject: Subject) -> None:
-    _require_writes(subject)
+    require_writes(subject)
     before = subject.ask("GET", "/digests").body
     for path in ("/permissions", "/settings", "/security", "/technical-previews", "/authentication"):
         for raw in (b"{", b"", b'{"a":1,"a":2}'):
@@ -312,9 +312,9 @@ def put_refused(subject: Subject) -> None:
 
 @rule("put", "PUT stores the document as given and answers its digest, which GET and /digests then have")
 def put(subject: Subject) -> None:
-    _require_writes(subject)
-    settings = _document(subject, "/settings")
-    permissions = _document(subject, "/permissions")
+    require_writes(subject)
+    settings = document(subject, "/settings")
+    permissions = document(subject, "/permissions")
     try:
         _expect_stored(subject, "/settings", {**settings, "name": settings["name"] + " (check)"}, "settings")
         settings_name(subject)
@@ -331,11 +331,11 @@ def put(subject: Subject) -> None:
         subject.ask("PUT", "/permissions", permissions)
     _expect_stored(subject, "/settings", settings, "settings")
     _expect_stored(subject, "/permissions", permissions, "permissions")
-    security = _document(subject, "/security")
+    security = document(subject, "/security")
     answer = _expect_stored(subject, "/security", security, "security")
     if not isinstance(answer.get("republish"), list) or not isinstance(answer.get("apply_settings"), bool):
         raise Failed(f"PUT /security answers {answer}; it must say republish and apply_settings")
-    enabled = {"enabled": _document(subject, "/technical-previews")["enabled"]}
+    enabled = {"enabled": document(subject, "/technical-previews")["enabled"]}
     if (given := subject.ask("PUT", "/technical-previews", enabled).expect(200).json()) != {
         "digest": digest(canonical(enabled))
     }:
@@ -344,15 +344,15 @@ def put(subject: Subject) -> None:
 
 @rule("secrets", "GET /authentication shows no secret; the digest is of the true body")
 def secrets(subject: Subject) -> None:
-    _require_writes(subject)
-    before = _document(subject, "/authentication")
+    require_writes(subject)
+    before = document(subject, "/authentication")
     if b"***" in canonical(before):
         raise Skipped("the environment has a secret that this check could not put back")
     body = {"mode": "oidc", "configuration": {"client_id": "check", "client_secret": "check-secret"}}
     try:
         stored = subject.ask("PUT", "/authentication", body).expect(200).json()
-        shown = _document(subject, "/authentication")
-        listed = _document(subject, "/digests")["authentication"]
+        shown = document(subject, "/authentication")
+        listed = document(subject, "/digests")["authentication"]
     finally:
         subject.ask("PUT", "/authentication", before)
     if shown["configuration"].get("client_secret") != "***" or b"check-secret" in canonical(shown):
@@ -364,7 +364,7 @@ def secrets(subject: Subject) -> None:
 
 @rule("epoch-raised", "a higher epoch is kept, and ends what a lower one began")
 def epoch_raised(subject: Subject) -> None:
-    _require_writes(subject)
+    require_writes(subject)
     with subject.begin("PUT", "/settings", seconds=60, headers={}) as connection:
         time.sleep(0.2)
         lower, subject.epoch = subject.epoch, subject.epoch + 1
@@ -374,21 +374,21 @@ def epoch_raised(subject: Subject) -> None:
         _expect_end(connection, GRACE_SECONDS, {b"409", b"503"})
 
 
-def _document(subject: Subject, path: str, query: str = "") -> Any:
+def document(subject: Subject, path: str, query: str = "", *, shape: type[BaseModel] | None = None) -> Any:
     """A document that has the shape of the contract, or Failed: checks may rely on its members."""
     reply = subject.ask("GET", path + query).expect(200)
     if reply.headers.get_content_type() != "application/json":
         raise Failed(f"{reply}; the content type must be application/json")
     value = reply.json()
     try:
-        SHAPES[path].model_validate(value)
+        (shape or SHAPES[path]).model_validate(value)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
         raise Failed(f"GET {path}{query}: {faults}") from None
     return value
 
 
-def _require_writes(subject: Subject) -> None:
+def require_writes(subject: Subject) -> None:
     if not subject.may_write:
         raise Skipped("it writes: use --write on a server that no console uses")
 
@@ -400,7 +400,7 @@ def _expect_stored(subject: Subject, path: str, body: Any, name: str) -> dict[st
         raise Failed(f"PUT {path} answers {answer}; the digest of what was put is {expected}")
     if (got := subject.ask("GET", path).expect(200)).body != canonical(body):
         raise Failed(f"{got}; put was {canonical(body)[:160].decode()!r}")
-    if (listed := _document(subject, "/digests")[name]) != expected:
+    if (listed := document(subject, "/digests")[name]) != expected:
         raise Failed(f"after PUT {path} /digests says {listed}, not {expected}")
     return answer
 

@@ -108,7 +108,7 @@ class Subject:
         content = canonical(body) if body is not None else raw
         sent = self.headers(headers, seconds=seconds)
         if content is not None:
-            sent["Content-Type"] = "application/json"
+            sent.setdefault("Content-Type", "application/json")
         try:
             connection.request(method, self._base + path, body=content, headers=sent)
             response = connection.getresponse()

@@ -8,6 +8,7 @@ from environments.models.environment import Environment, EnvironmentPurpose, Hos
 from environments.models.environment_filter import EnvironmentFilter
 from environments.models.event import EnvironmentEvent
 from environments.models.maintenance import MaintenanceWindow, RefusedOperation, WindowStatus
+from environments.models.plugin import Plugin
 from environments.models.sync import SyncRun, SyncState, SyncStatus, SyncTrigger
 from environments.models.version import ApplicationVersion, ModuleVersion
 
@@ -30,6 +31,7 @@ __all__ = [
     "ModuleStatus",
     "ModuleVersion",
     "Outcome",
+    "Plugin",
     "Purpose",
     "RefusedOperation",
     "Registration",

@@ -19,6 +19,7 @@ class TaskKind(models.TextChoices):
     READ_LOGS = "read_logs", "Reading the logs"
     READ_TEMPLATES = "read_templates", "Reading the templates"
     CREATE = "create", "Creating an application"
+    CREATE_PLUGIN = "create_plugin", "Creating a plugin"
 
 
 class TaskStatus(models.TextChoices):

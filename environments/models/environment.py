@@ -117,6 +117,7 @@ class Environment(models.Model):
     application_server_type = models.CharField(max_length=20, blank=True)
     database_provider = models.CharField(max_length=60, blank=True)
     number_of_front_ends = models.PositiveSmallIntegerField(null=True, blank=True)
+    deployment_zones = models.JSONField(default=list, blank=True)
 
     objects = EnvironmentQuerySet.as_manager()
 

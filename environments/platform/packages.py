@@ -36,7 +36,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # equal content makes equal packages
 
 Short = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Identifier = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00-\x1f/\\]+$")]
-UrlPath = Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9_.~-]*$")]
+UrlPath = Annotated[str, StringConstraints(max_length=100, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.~-]*)?$")]
 DataType = Literal["Text", "Integer", "LongInteger", "Decimal", "Currency", "Boolean", "Date", "Time", "DateTime"]
 
 

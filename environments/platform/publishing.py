@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from environments.platform.environment import Environment
 
+RESERVED = {"environment", "platform", "platform.css", "servicecenter"}  # paths of the environment's own
 UNPACKED_FACTOR = 2  # room for the files and their compressed copies
 
 
@@ -222,6 +223,8 @@ def refuse_clashes(environment: Environment, arriving: Sequence[Mapping[str, Any
         if names.setdefault(application["name"].casefold(), application) is not application:
             raise Problem(409, "name-taken", "The name is taken", f"Two are named {application['name']!r}.")
         path = application["url_path"].casefold()
+        if path in RESERVED and application["key"] in keys:
+            raise Problem(409, "url-path-taken", "The URL path is taken", f"/{path} is the environment's own.")
         if path and paths.setdefault(path, application) is not application:
             raise Problem(
                 409, "url-path-taken", "The URL path is taken", f"/{path} is that of {paths[path]['name']} already."

@@ -11,6 +11,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 Text = Annotated[str, StringConstraints(max_length=4000)]
 Key = Annotated[UUID, Field(strict=False)]
 Instant = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+CONTAINED = r"^[\x20-\x2b\x2d-\x3a\x3c-\x7e]*$"  # printable ASCII but comma and semicolon
 Colour = Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$")]
 Consistency = Literal["", "Warning", "Error"]
 StepName = Literal[
@@ -89,8 +90,13 @@ class ByBody(Strict):
 
 
 class ContentSecurityPolicyBody(Strict):
+    """Names and values become a header, so they must not be able to end a directive, a policy or the header."""
+
     enabled: bool
-    directives: dict[str, list[str]]
+    directives: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z-]{1,40}$")],
+        list[Annotated[str, StringConstraints(max_length=2000, pattern=CONTAINED)]],
+    ]
 
 
 class SecurityBody(Strict):

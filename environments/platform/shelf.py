@@ -52,12 +52,14 @@ class Shelf:
         finally:
             remove(path)
 
-    def keep(self, path: Path, digest: str) -> None:
-        """Move a whole package to its place, durably."""
+    def keep(self, path: Path, digest: str, *, durably: bool = True) -> None:
+        """Move a whole package to its place; one that could be made again need not outlive a power cut."""
         self.packages.mkdir(parents=True, exist_ok=True)
-        synchronize(path)
+        if durably:
+            synchronize(path)
         path.replace(self.package(digest))
-        synchronize(self.packages)
+        if durably:
+            synchronize(self.packages)
 
     def require_space(self, size: int) -> None:
         """Raise the problem `no-space` when the disk has no room for so many bytes."""

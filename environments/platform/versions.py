@@ -163,32 +163,40 @@ async def page(environment: Environment, application: dict[str, Any], *, since: 
         limit + 1,
     )
     rows = [Row(values) for values in found[:limit]]
-    cursor = environment.cursor(rows[-1].sequence if rows else start) if rows or start else "0"
+    end = rows[-1].sequence if rows else start
     return {
         "versions": [await shown(environment, application, row) for row in rows],
-        "cursor": cursor,
+        "cursor": environment.cursor(end) if end else "0",
         "more": len(found) > limit,
     }
 
 
 async def built(environment: Environment, application: Mapping[str, Any], row: Row) -> tuple[str, int]:
-    """Digest and size of a version's package, which is made when nobody asked before."""
-    if row.digest is not None and row.bytes is not None:
+    """Digest and size of a version's package, which is made when nobody asked before, or when it was lost.
+
+    Only packages that can be made again, byte by byte, are made like this.
+    """
+    if row.digest is not None and row.bytes is not None and environment.shelf.package(row.digest).exists():
         return row.digest, row.bytes
-    digest, size = await _build(environment, row.manifest, row.web)
-    environment.store.write(
-        "UPDATE version SET digest = ?, bytes = ? WHERE environment = ? AND application = ? AND key = ?",
-        digest,
-        size,
-        environment.id,
-        application["key"],
-        row.key,
-    )
+    digest, size = await _build(environment, row.manifest, row.web, durably=False)
+    if row.digest is None:
+        environment.store.write(
+            "UPDATE version SET digest = ?, bytes = ? WHERE environment = ? AND application = ? AND key = ?",
+            digest,
+            size,
+            environment.id,
+            application["key"],
+            row.key,
+        )
+    elif row.digest != digest:
+        raise Problem(500, "package-lost", "The package was lost", f"The package {row.digest} is not on the disk.")
     row.digest, row.bytes = digest, size
     return digest, size
 
 
-async def _build(environment: Environment, manifest: Mapping[str, Any], web: str | None) -> tuple[str, int]:
+async def _build(
+    environment: Environment, manifest: Mapping[str, Any], web: str | None, *, durably: bool = True
+) -> tuple[str, int]:
     shelf = environment.shelf
     source = shelf.package(web) if web else None
     shelf.require_space((source.stat().st_size if source else 0) + GENERATED_BYTES)
@@ -200,7 +208,7 @@ async def _build(environment: Environment, manifest: Mapping[str, Any], web: str
 
     with shelf.temporary() as path, full_disk_is_a_problem():
         digest, size = await in_thread(lambda stop: work(path, stop))
-        shelf.keep(path, digest)
+        shelf.keep(path, digest, durably=durably)
     return digest, size
 
 

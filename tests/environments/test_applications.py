@@ -293,6 +293,17 @@ def test_people_see_what_their_roles_list(client, look, pipeline):
     assert cells(found) == {"Back Office": [None, "1.0"], "Granted": ["1.0", "1.0"]}
 
 
+def test_nothing_that_an_environment_says_becomes_markup(client, look, pipeline):
+    evil = '<script>alert("1")</script>'
+    application = publish(
+        pipeline[0], evil, version="<b>1</b>", changed_by=evil, consistency="Error", consistency_message=evil
+    )
+    for text in (look().content.decode(), client.get(application.get_absolute_url()).content.decode()):
+        assert "<script>alert" not in text
+        assert "<b>1</b>" not in text
+        assert "&lt;script&gt;alert" in text
+
+
 def test_strangers_see_nothing(client):
     for name in ("list", "rows", "heads", "filters", "create-filter"):
         assert client.get(reverse(f"applications:{name}")).status_code == 302

@@ -146,6 +146,24 @@ def test_in_maintenance_a_direct_request_is_refused_counted_and_changes_nothing(
     assert AuditEvent.objects.order_by("number").last().succeeded is False
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tag", "Requested tagging of application 'Back Office' in environment 'Development' as 1.4"),
+        ("read-versions", "Requested the versions of application 'Back Office' in environment 'Development'"),
+        ("read-settings", "Requested the settings of application 'Back Office' in environment 'Development'"),
+        ("read-logs", "Requested the log of application 'Back Office' in environment 'Development'"),
+    ],
+)
+def test_what_is_queued_is_audited_and_carried_out_by_a_worker(client, person, application, development, name, message):
+    assert call(client, name, application, development).status_code == 302
+    assert AuditEvent.objects.get().message == message
+    task = ApplicationTask.objects.get()
+    assert (task.status, task.environment, task.application) == ("queued", development, application)
+    assert (task.requested_by, task.by.address) == ("Ada Lovelace", "127.0.0.1")
+    assert OrmQ.objects.count() == 1
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_bystander_in_maintenance_never_matters(client, person, application, development, name):
     bystander = create_environment(name="Test")

@@ -66,7 +66,9 @@ def _page(request: AuthenticatedRequest, *, errors: list[str] | None = None, sta
         "refusals": [(place.environment, decisions[place.environment.pk].reason) for place in places]
         if not all(decisions.values())
         else [],
-        "rows": [(feature, [(place, decisions[place.environment.pk]) for place in feature.places]) for feature in features],
+        "rows": [
+            (feature, [(place, decisions[place.environment.pk]) for place in feature.places]) for feature in features
+        ],
         "may_save": any(decisions.values()),
     }
     return render(request, "environments/settings/previews.html", context, status=status)

@@ -55,7 +55,7 @@ def sabotaged(platform, spoil) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_PUT = do_DELETE = serve  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = serve  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -90,7 +90,8 @@ def test_without_leave_to_write_nothing_is_written(platform):
 
     assert failed(results) == set()
     assert {name for name, result in results.items() if result.outcome == "skipped"} == {
-        "put-refused", "put", "secrets", "epoch-raised",
+        "put-refused", "put", "secrets", "epoch-raised", "versions-refused", "application-settings-put",
+        "packages-refused", "deployments-refused",
     }  # fmt: skip
     assert {line["status"] for line in platform.log() if line["method"] == "PUT"} <= {None, 405, 409, 503}
     assert platform.call("GET", "/facts", epoch=1).status == 200
@@ -199,9 +200,46 @@ def swallows_puts(method, path, headers, ask):
     return (200, answered, b'{"digest":"sha256:0"}') if status == 404 else (status, answered, body)
 
 
+def lacks_capabilities(method, path, headers, ask):
+    """Does what it does not list."""
+    return changed("/facts", lambda value: value.update(capabilities=["versions"]))(method, path, headers, ask)
+
+
+def takes_any_number(method, path, headers, ask):
+    return (201, {}, b"{}") if method == "POST" else ask()
+
+
+def corrupts_packages(method, path, headers, ask):
+    status, answered, body = ask()
+    return (status, answered, body[:-1] + b"x") if path.endswith("/package") else (status, answered, body)
+
+
+def no_ranges(method, path, headers, ask):
+    return ask(headers={name: value for name, value in headers.items() if name != "Range"})
+
+
+def takes_any_package(method, path, headers, ask):
+    return (201, {}, b"{}") if method == "PUT" and "/packages/" in path else ask()
+
+
 @pytest.mark.parametrize(
     ("spoil", "rule"),
     [
+        (lacks_capabilities, "capabilities"),
+        (changed("/facts", lambda value: value.update(capabilities=["versions", "logs"])), "capabilities"),
+        (changed("/versions", lambda value: value["versions"].append(value["versions"][0])), "versions"),
+        (takes_any_number, "versions-refused"),
+        (changed("/references", lambda value: value["modules"].pop()), "references"),
+        (changed("/settings", lambda value: value.pop("timers", None)), "application-settings"),
+        (no_etag, "application-settings"),
+        (changed("/logs", lambda value: value.update(lines=[{}])), "logs"),
+        (changed("/templates", lambda value: value["templates"][0].pop("kind")), "templates"),
+        (changed("/blocked-addresses", lambda value: value.pop("blocked")), "blocked-addresses"),
+        (corrupts_packages, "packages"),
+        (no_ranges, "packages"),
+        (takes_any_package, "packages-refused"),
+        (takes_any_number, "deployments"),
+        (takes_any_number, "deployments-refused"),
         (no_date, "date"),
         (stale_date, "date"),
         (any_token, "token"),
@@ -276,7 +314,7 @@ def command(platform, *arguments: str) -> tuple[int, str]:
 
 def test_the_command_says_what_it_found(platform):
     code, output = command(platform)
-    assert (code, "21 passed, 0 failed, 4 skipped" in output) == (0, True)
+    assert (code, "30 passed, 0 failed, 8 skipped" in output) == (0, True)
 
     platform.behave(fail="status:500", paths=["/security"])
     code, output = command(platform, "--json")

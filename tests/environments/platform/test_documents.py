@@ -228,3 +228,24 @@ def test_another_environment_is_another_world(tmp_path):
         assert platform.call("GET", "/facts", address=one).problem == "epoch-passed"
         assert platform.call("GET", "/facts", address=platform.root).status == 404
         assert {line["environment"] for line in platform.log(address=two)} == {"Development 2"}
+
+
+@pytest.mark.parametrize(
+    "directives",
+    [
+        {"default-src": ["'self'; script-src *"]},
+        {"default-src": ["'self'\r\nSet-Cookie: a=b"]},
+        {"default-src": ["'self', script-src *"]},
+        {"default-src": ["ü"]},
+        {"Default Src": ["'self'"]},
+        {"": []},
+    ],
+)
+def test_a_policy_that_breaks_out_of_its_header_is_refused(platform, directives):
+    security = platform.call("GET", "/security").json
+    policy = {"enabled": True, "directives": directives}
+
+    reply = platform.call("PUT", "/security", {**security, "content_security_policy": policy})
+
+    assert (reply.status, reply.problem) == (422, "bad-body")
+    assert platform.call("GET", "/security").json == security

@@ -61,8 +61,9 @@ def test_applications_without_files_have_a_page_that_says_what_they_are(platform
 
 
 @pytest.mark.parametrize(
-    "path", ["/Hotel/../../../token", "/Hotel/..%2f..%2f..%2ftoken", "/Hotel//etc/passwd", "/Hotel/site.json", "/Nobody/",
-             "/Hotel/%00", "/Hotel/css", "/Hotel/css/", "//Hotel/"],
+    "path",
+    ["/Hotel/../../../token", "/Hotel/..%2f..%2f..%2ftoken", "/Hotel//etc/passwd", "/Hotel/site.json", "/Nobody/",
+     "/Hotel/%00", "/Hotel/css", "/Hotel/css/", "//Hotel/"],
 )  # fmt: skip
 def test_nothing_else_is_served(platform, path):
     platform.publish_package(package(web=WEB))

@@ -1,0 +1,257 @@
+"""External authentication: configurations, the one that is active, its secret, and where it has arrived."""
+
+import uuid
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from audit.models import AuditEvent
+from environments import authentication, maintenance, sync
+from environments.models import AuthenticationProvider, SyncRun
+from tests.factories import actor, create_environment, create_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SECRET = "s3cret-of-the-client"
+OIDC = {
+    "name": "Company",
+    "well_known_url": "https://login.example.com/.well-known/openid-configuration",
+    "client_id": "console",
+    "username_claim": "email",
+    "scopes": ["openid", "email", "profile"],
+}
+LDAP = {
+    "name": "Directory",
+    "address": "ldaps://ldap.example.com:636",
+    "base_dn": "ou=people,dc=example,dc=com",
+    "bind_dn": "cn=reader,dc=example,dc=com",
+    "username_attribute": "uid",
+}
+
+
+@pytest.fixture
+def user(client):
+    user = create_user(name="Ada Lovelace", username="ada")
+    client.force_login(user)
+    return user
+
+
+def url(name, *args):
+    return reverse(f"settings:{name}", args=args)
+
+
+def create(mode="oidc", *, secret=SECRET, **changes):
+    values = {**(OIDC if mode == "oidc" else LDAP), **changes}
+    name = values.pop("name")
+    return authentication.save(None, name=name, mode=mode, configuration=values, secret=secret, by=actor())
+
+
+def messages():
+    return list(AuditEvent.objects.order_by("number").values_list("message", flat=True))
+
+
+@pytest.mark.parametrize(("mode", "values"), [("oidc", OIDC), ("ldap", LDAP)])
+def test_a_provider_is_created_and_changed(client, user, mode, values):
+    response = client.post(url("create-provider", mode), {**values, "secret": SECRET})
+
+    provider = AuthenticationProvider.objects.get()
+    assert (response.status_code, response.url) == (302, url("provider", provider.key))
+    assert {"name": provider.name, **provider.configuration} == values
+    assert provider.secret == SECRET
+    assert not provider.is_active
+
+    client.post(url("provider", provider.key), {**values, "name": "Other"})
+
+    provider.refresh_from_db()
+    assert (provider.name, provider.secret) == ("Other", SECRET)
+    assert messages() == [
+        f"Created authentication provider '{values['name']}' ({provider.get_mode_display()})",
+        "Changed Name of authentication provider 'Other'",
+    ]
+    assert AuditEvent.objects.first().actor_username == "ada"
+    assert not SyncRun.objects.exists()
+
+
+def test_the_secret_is_never_shown_or_audited(client, user, caplog):
+    response = client.post(url("create-provider", "oidc"), {**OIDC, "secret": SECRET, "client_id": ""})
+    assert SECRET not in response.content.decode()
+    provider = create()
+    assert SECRET not in provider.sealed_secret
+    client.post(url("activate-provider", provider.key), {"secret": SECRET + "2"})
+    for path in (url("authentication"), url("provider", provider.key)):
+        assert SECRET not in client.get(path).content.decode()
+    assert SECRET not in caplog.text
+    for event in AuditEvent.objects.all():
+        assert SECRET not in f"{event.message}{event.details}"
+    provider.refresh_from_db()
+    assert provider.secret == SECRET + "2"
+
+
+BAD = {
+    "no name": ("oidc", {"name": " "}, "This field is required"),
+    "no https": ("oidc", {"well_known_url": "http://login.example.com"}, "begins with https://"),
+    "script": ("oidc", {"well_known_url": "javascript:alert(1)"}, "begins with https://"),
+    "credentials": ("oidc", {"well_known_url": "https://a:b@example.com"}, "Leave user name and password out"),
+    "metadata": ("oidc", {"well_known_url": "https://169.254.169.254/"}, "metadata address"),
+    "no client": ("oidc", {"client_id": ""}, "This field is required"),
+    "claim": ("oidc", {"username_claim": "e mail"}, "the name of a claim"),
+    "scope left out": ("oidc", {"scopes": ["openid"]}, "cannot be left out"),
+    "unknown scope": ("oidc", {"scopes": ["root"]}, "Select a valid choice"),
+    "long secret": ("oidc", {"secret": "x" * 101}, "at most 100 characters"),
+    "secret of two lines": ("oidc", {"secret": "a\nb"}, "no line breaks"),
+    "no ldap": ("ldap", {"address": "https://ldap.example.com"}, "begins with ldaps://"),
+    "path": ("ldap", {"address": "ldaps://ldap.example.com/dc=x"}, "without a path"),
+    "base": ("ldap", {"base_dn": "people"}, "a distinguished name"),
+    "attribute": ("ldap", {"username_attribute": "uid)(cn=*"}, "the name of an attribute"),
+}
+
+
+@pytest.mark.parametrize(("mode", "changes", "words"), BAD.values(), ids=BAD)
+def test_bad_configurations_are_refused_in_words(client, user, mode, changes, words):
+    values = {**(OIDC if mode == "oidc" else LDAP), **changes}
+    response = client.post(url("create-provider", mode), values)
+
+    assert response.status_code == 422
+    assert words in response.content.decode()
+    assert not AuthenticationProvider.objects.exists()
+    assert messages() == []
+
+
+def test_two_providers_have_two_names(client, user):
+    create()
+    response = client.post(url("create-provider", "oidc"), OIDC)
+    assert response.status_code == 422
+    assert "Another provider has this name." in response.content.decode()
+
+
+def test_only_one_is_active_and_nobody_changes_that_one(client, user):
+    create_environment(name="Development")
+    company, directory = create(), create("ldap")
+
+    assert client.post(url("activate-provider", company.key)).status_code == 302
+    assert client.post(url("provider", company.key), {**OIDC, "name": "Hacked"}).status_code == 409
+    assert client.post(url("delete-provider", company.key)).status_code == 409
+    assert client.post(url("activate-provider", company.key)).status_code == 409
+    assert client.post(url("activate-provider", directory.key)).status_code == 302
+
+    assert list(AuthenticationProvider.objects.filter(is_active=True)) == [directory]
+    directory.refresh_from_db()
+    assert directory.activated_by == "Ada Lovelace"
+    assert messages()[2:] == [
+        "Activated authentication provider 'Company'",
+        "Activated authentication provider 'Directory' instead of 'Company'",
+    ]
+    assert SyncRun.objects.get().status == "queued"
+
+    assert client.post(url("deactivate-provider", directory.key)).status_code == 302
+    assert client.post(url("deactivate-provider", directory.key)).status_code == 409
+    assert client.post(url("delete-provider", directory.key)).status_code == 302
+    assert messages()[4:] == [
+        "Deactivated authentication provider 'Directory'",
+        "Deleted authentication provider 'Directory'",
+    ]
+
+
+def test_openid_connect_is_not_activated_without_a_secret(client, user):
+    provider = create(secret="")
+    response = client.post(url("activate-provider", provider.key), headers={"HX-Request": "true"})
+    assert response.status_code == 422
+    assert "needs the client secret" in response.content.decode()
+    assert not AuthenticationProvider.objects.get().is_active
+    with pytest.raises(ValidationError):
+        authentication.activate(provider, by=actor())
+
+
+def test_dialogs_say_what_happens(client, user):
+    environment = create_environment(name="Production")
+    maintenance.enable(environment, by=actor(), reason="Upgrade")
+    provider = create()
+    htmx = {"HX-Request": "true"}
+    activate = client.get(url("activate-provider-dialog", provider.key), headers=htmx).content.decode()
+    assert "everybody has to log in again" in activate
+    assert "given it afterwards: Production" in activate
+    deactivate = client.get(url("deactivate-provider-dialog", provider.key), headers=htmx).content.decode()
+    assert "built-in authentication" in deactivate
+    assert client.get(url("activate-provider-dialog", provider.key)).status_code == 302
+
+
+def test_each_environment_gets_it_or_the_page_says_why_not(client, user, platform):
+    good = create_environment(platform=platform, name="Development")
+    waiting = create_environment(name="Production")
+    nobody = create_environment(name="Nobody", address="http://127.0.0.1:9")
+    fresh = create_environment(name="Fresh")
+    maintenance.enable(waiting, by=actor("Grace Hopper"), reason="Upgrade")
+    provider = create()
+    client.post(url("activate-provider", provider.key))
+    runs = SyncRun.objects.filter(status="queued", environment__in=[good, nobody])
+
+    sync.run([run.pk for run in runs])
+
+    arrivals = {one.environment.name: one.arrival.value for one in authentication.results()}
+    assert arrivals == {
+        good.name: "delivered",
+        waiting.name: "maintenance",
+        nobody.name: "failed",
+        fresh.name: "pending",
+    }
+    assert platform.call("GET", "/authentication").json == {
+        "mode": "oidc",
+        "configuration": {
+            "name": "Company",
+            **{name: value for name, value in OIDC.items() if name != "name"},
+            "client_secret": "***",
+        },
+    }
+    html = client.get(url("authentication")).content.decode()
+    assert "Grace Hopper enabled maintenance mode" in html
+    assert "cannot be reached" in html
+
+
+def test_propagating_queues_what_may_be_spoken_to(client, user):
+    create_environment(name="Development")
+    maintenance.enable(create_environment(name="Production"), by=actor(), reason="Upgrade")
+    count = len(messages())
+
+    assert client.post(url("propagate-authentication")).status_code == 302
+
+    assert [run.environment.name for run in SyncRun.objects.all()] == ["Development"]
+    assert messages()[count:] == ["Propagated the external authentication configuration"]
+
+
+def test_strangers_readers_and_wrong_methods(client):
+    provider = create()
+    posts = ["activate-provider", "deactivate-provider", "delete-provider"]
+    gets = ["activate-provider-dialog", "deactivate-provider-dialog"]
+    before = AuthenticationProvider.objects.values().get()
+    assert client.get(url("authentication")).status_code == 302
+    client.force_login(create_user(manages_infrastructure=False))
+    assert client.get(url("authentication")).status_code == 403
+    assert client.get(url("create-provider", "oidc")).status_code == 403
+    assert client.post(url("provider", provider.key), OIDC).status_code == 403
+    assert client.post(url("propagate-authentication")).status_code == 403
+    for name in posts:
+        assert client.post(url(name, provider.key)).status_code == 403
+    client.force_login(create_user())
+    for name in posts:
+        assert client.get(url(name, provider.key)).status_code == 405
+        assert client.post(url(name, uuid.uuid4())).status_code == 404
+    for name in gets:
+        assert client.post(url(name, provider.key)).status_code == 405
+        assert client.get(url(name, uuid.uuid4())).status_code == 404
+    assert client.get(url("provider", uuid.uuid4())).status_code == 404
+    assert client.get(url("create-provider", "saml")).status_code == 404
+    assert client.get(url("propagate-authentication")).status_code == 405
+    assert AuthenticationProvider.objects.values().get() == before
+
+
+def test_the_page_costs_the_same_for_any_number(client, user, django_assert_num_queries):
+    create_environment()
+    client.get(url("authentication"))
+    with CaptureQueriesContext(connection) as few:
+        client.get(url("authentication"))
+    for _ in range(5):
+        create_environment()
+    with django_assert_num_queries(len(few)):
+        client.get(url("authentication"))
