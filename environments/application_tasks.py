@@ -184,6 +184,7 @@ def prune() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM environments_applicationtask WHERE ended_at < clock_timestamp() - make_interval(days => %s) "
-            "OR ended_at < clock_timestamp() - interval '1 day' AND kind IN ('read_logs', 'read_templates')",
+            "OR ended_at < clock_timestamp() - interval '1 day' "
+            "AND kind IN ('read_logs', 'read_templates', 'read_blocked')",
             [settings.LEDGER_DAYS],
         )

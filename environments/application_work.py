@@ -8,6 +8,7 @@ from environments import (
     application_logs,
     application_settings,
     application_tasks,
+    blocked_addresses,
     plugins,
     tagging,
 )
@@ -24,6 +25,8 @@ _ALL: tuple[Work[Any], ...] = (
     application_creation.READ_TEMPLATES,
     application_creation.CREATE,
     plugins.CREATE,
+    blocked_addresses.READ,
+    blocked_addresses.UNBLOCK,
 )
 WORK: dict[str, Work[Any]] = {work.kind: work for work in _ALL}
 

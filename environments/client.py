@@ -126,6 +126,9 @@ class Client:
     async def post(self, path: str, body: bytes, *, seconds: float | None = None) -> Answer:
         return await self._call("POST", path, body=body, seconds=seconds)
 
+    async def delete(self, path: str, *, seconds: float | None = None) -> Answer:
+        return await self._call("DELETE", path, seconds=seconds)
+
     async def say_goodbye(self, *, seconds: float) -> None:
         """Have the environment end every request of this contact; it answers when none is served any more."""
         await self._call("DELETE", f"/contacts/{self.opened.id}", seconds=seconds)

@@ -195,6 +195,22 @@ class Templates(_Shape):
     templates: list[Template]
 
 
+class BlockedAddress(_Shape):
+    """An address, or one user name from one address, that an environment does not let log in for a while."""
+
+    key: UUID
+    kind: Literal["address", "login"]
+    address: Short
+    username: Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00]*$")] = ""
+    attempts: int = 0
+    blocked_at: AwareDatetime
+    blocked_until: AwareDatetime
+
+
+class BlockedAddresses(_Shape):
+    blocked: Annotated[list[BlockedAddress], Field(max_length=10_000)]
+
+
 class Preview(_Shape):
     key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     name: Name

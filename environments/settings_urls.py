@@ -2,12 +2,20 @@
 
 from django.urls import path
 
-from environments.views.settings import authentication, plugins, previews
+from environments.views.settings import authentication, blocked_addresses, plugins, previews
 
 app_name = "settings"
 
 urlpatterns = [
     path("infrastructure/previews/", previews.previews, name="previews"),
+    path("infrastructure/blocked-addresses/", blocked_addresses.choose, name="blocked-addresses"),
+    path("infrastructure/blocked-addresses/<uuid:key>/", blocked_addresses.blocked, name="blocked"),
+    path("infrastructure/blocked-addresses/<uuid:key>/read/", blocked_addresses.read, name="read-blocked"),
+    path(
+        "infrastructure/blocked-addresses/<uuid:key>/<uuid:block_key>/unblock/",
+        blocked_addresses.unblock,
+        name="unblock",
+    ),
     path("authentication/", authentication.providers, name="authentication"),
     path("authentication/new/<slug:mode>/", authentication.create, name="create-provider"),
     path("authentication/propagate/", authentication.propagate, name="propagate-authentication"),

@@ -137,9 +137,12 @@ def queue_due() -> int:
 def deliver(environments: Iterable[Environment]) -> None:
     """Synchronize these environments as soon as possible, in the caller's transaction: the console has something new.
 
-    One in maintenance mode gets it on its return, one with a synchronization under way by that or by the next.
+    One in maintenance mode gets it on its return, one with a synchronization under way by that or by the next. A row
+    that a worker writes right now is passed over rather than waited for: its turn comes one interval later.
     """
-    SyncState.objects.filter(environment__in=list(environments)).update(due_at=Now())
+    states = SyncState.objects.filter(environment__in=list(environments)).order_by("pk")
+    free = list(states.select_for_update(no_key=True, skip_locked=True).values_list("pk", flat=True))
+    SyncState.objects.filter(pk__in=free).update(due_at=Now())
     queue_due()
 
 
@@ -185,8 +188,12 @@ class Result:
 
 def run(run_ids: Sequence[int]) -> None:
     """Carry out these runs: claim them, talk to their environments at once, store what came of each."""
+    errands = _claim(list(run_ids))
+    if not errands:
+        logger.info("Synchronizations %s are claimed already, or aborted", list(run_ids))
+        return
     _collect_garbage_less_often()
-    uvloop.run(run_async(run_ids))
+    uvloop.run(_carry_out(errands))
 
 
 @cache
@@ -197,11 +204,7 @@ def _collect_garbage_less_often() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def run_async(run_ids: Sequence[int]) -> None:
-    errands = await sync_to_async(_claim)(list(run_ids))
-    if not errands:
-        logger.info("Synchronizations %s are claimed already, or aborted", list(run_ids))
-        return
+async def _carry_out(errands: Sequence[Errand]) -> None:
     slots = asyncio.Semaphore(IN_FLIGHT)
     finishing: Batcher[Result, None] = Batcher(_finish_batch)
     async with gate.session() as session, asyncio.TaskGroup() as group:

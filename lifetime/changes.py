@@ -61,15 +61,20 @@ def deliver() -> None:
 
 
 def refuse_above_own(
-    by: Author, given: Iterable[Role], *, field: str | None = None, team_id: int | None = None
+    by: Author,
+    given: Iterable[Role],
+    *,
+    field: str | None = None,
+    team_id: int | None = None,
+    application_id: int | None = None,
 ) -> None:
     """Refuse to give a role that allows more than one's own does, anywhere.
 
-    With a team, one's own role is the one in the team where that is what makes one its manager.
+    For a team or an application, one's own role is the one there, where that is what makes one a manager of it.
     """
     if by.who is None:
         return
-    own = own_role(by, team_id=team_id)
+    own = _own_role(by.who, team_id, application_id)
     environments = list(Environment.objects.registered().in_order())
     roles = list(given)
     ladder = Ladder([own, *roles], environments)
@@ -78,12 +83,14 @@ def refuse_above_own(
             raise Refused(f"The role {role} allows more than yours ({own}): {excess}.", field=field)
 
 
-def own_role(by: Author, *, team_id: int | None = None) -> Role:
-    """The role by which somebody gives rights: the default role, else the one in the team."""
-    assert by.who is not None  # noqa: S101 - the console itself has no role, and callers know
-    if team_id is None or by.who.manages_teams or isinstance(by.who, ServiceAccount):
-        return by.who.role
-    return Permissions.of(by.who, []).in_teams.get(team_id, by.who.role)
+def _own_role(who: User | ServiceAccount, team_id: int | None, application_id: int | None) -> Role:
+    """The role by which somebody gives rights: the default role, else the one there."""
+    if isinstance(who, ServiceAccount) or who.manages_teams or (team_id is None and application_id is None):
+        return who.role
+    held = Permissions.of(who, [])
+    if application_id is not None:
+        return held.role_for(application_id)
+    return held.in_teams.get(team_id or 0, who.role)
 
 
 def _excess(own: Role, given: Role, environments: Iterable[Environment], ladder: Ladder) -> str:

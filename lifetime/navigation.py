@@ -66,6 +66,7 @@ TABS = (
         "Infrastructure",
         (
             Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),
+            Page("Blocked Addresses", "settings:blocked-addresses", Action.MANAGE_PEOPLE, covers=("settings:blocked",)),
             Page("Technical Preview", "settings:previews", Action.VIEW_INFRASTRUCTURE),
             Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
         ),

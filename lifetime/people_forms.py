@@ -13,7 +13,7 @@ from environments.models import Application, Environment
 from lifetime import people, roles, service_accounts, teams
 from lifetime.changes import Refused
 from lifetime.models import Level, Role, ServiceAccount, Team, User
-from lifetime.permissions import Ladder, Rights
+from lifetime.permissions import Ladder, Permissions, Rights
 
 PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 NEW_PASSWORD = "At least 12 characters, among them a digit, a lower-case and an upper-case letter."  # noqa: S105
@@ -244,9 +244,11 @@ class ApplicationsForm(forms.Form):
         error_messages={"required": "Choose at least one application."},
     )
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, by: User, **options: Any) -> None:
         super().__init__(*args, **options)
         free = Application.objects.order_by("name", "pk")
+        if not by.manages_teams:  # only those that this person manages already
+            free = free.filter(pk__in=Permissions.of(by, []).managed_applications)
         field = self.fields["applications"]
         # A posted application that got a team meanwhile is refused in better words by the domain.
         field.queryset = free if self.is_bound else free.filter(in_team__isnull=True)[:MOST_CHOICES]  # type: ignore[attr-defined]

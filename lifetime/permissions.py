@@ -222,6 +222,11 @@ class Permissions:
         return self.is_active and any(role.manage_teams_and_application_roles for role in roles)
 
     @property
+    def managed_applications(self) -> set[int]:
+        """The applications that the person manages by a role on them or in their team."""
+        return {one for one in {*self.on_applications, *self.on_team_applications} if self.manages_application(one)}
+
+    @property
     def managed_teams(self) -> set[int]:
         """The teams that the person manages by a role in them."""
         return {team for team in self.in_teams if self.manages_team(team)}

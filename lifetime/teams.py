@@ -142,7 +142,7 @@ def set_application_role(user: User, application: Application, role: Role, *, by
         given.append(present.role)
     elif not user.is_active:
         raise Refused(f"{user} is inactive. Make the user active first.", field="user")
-    changes.refuse_above_own(by, given, field="role", team_id=team_of(application))
+    changes.refuse_above_own(by, given, field="role", application_id=application.pk)
     who = f"user '{user.name}' ({user.username})"
     if present:
         message = f"Changed the role of {who} on application '{application}' from '{present.role}' to '{role}'"
@@ -162,18 +162,13 @@ def remove_application_role(user: User, application: Application, *, by: Author)
     present = ApplicationRole.objects.select_related("role").filter(user=user, application=application).first()
     if present is None:
         raise Refused(f"{user} has no role on the application {application}.")
-    changes.refuse_above_own(by, [present.role], team_id=team_of(application))
+    changes.refuse_above_own(by, [present.role], application_id=application.pk)
     present.delete()
     changes.deliver()
     message = (
         f"Removed the role '{present.role}' of user '{user.name}' ({user.username}) on application '{application}'"
     )
     _record(message, audited_application(application), user, by)
-
-
-def team_of(application: Application) -> int | None:
-    """The id of the team that the application belongs to."""
-    return TeamApplication.objects.filter(application=application).values_list("team_id", flat=True).first()
 
 
 def audited_application(application: Application) -> log.AuditObject:

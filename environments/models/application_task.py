@@ -20,6 +20,8 @@ class TaskKind(models.TextChoices):
     READ_TEMPLATES = "read_templates", "Reading the templates"
     CREATE = "create", "Creating an application"
     CREATE_PLUGIN = "create_plugin", "Creating a plugin"
+    READ_BLOCKED = "read_blocked", "Reading blocked addresses"
+    UNBLOCK = "unblock", "Unblocking an address"
 
 
 class TaskStatus(models.TextChoices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -119,13 +120,14 @@ def unblock(environment: Environment, key: str) -> None:
 
 
 # Passwords, kept by the environment itself: the console gives it people, not their passwords
-def set_password(environment: Environment, username: str, password: str) -> None:
+async def set_password(environment: Environment, username: str, password: str) -> None:
+    stored = await asyncio.to_thread(hashed, password)
     environment.store.write(
         "INSERT INTO password (environment, username, hash) VALUES (?, ?, ?)"
         " ON CONFLICT (environment, username) DO UPDATE SET hash = excluded.hash",
         environment.id,
         username.casefold(),
-        hashed(password),
+        stored,
     )
 
 

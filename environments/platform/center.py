@@ -44,6 +44,7 @@ class Center:
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
+        self._checking = asyncio.Lock()  # one password at a time: nobody tries a hundred before the first is counted
 
     async def answer(self, call: Call, path: str) -> Answer | FileAnswer:
         """`path` is what comes after /ServiceCenter."""
@@ -89,17 +90,18 @@ class Center:
         environment = call.environment
         form = await _form(call)
         username, password = form.get("username", "")[:200], form.get("password", "")[:1000]
-        try:
-            environment.attempts.refuse_blocked(environment, call.client_address, username)
-        except blocking.Blocked as refusal:
-            return _login_page(environment, message=str(refusal), status=429)
-        person = people.find(environment, username)
-        stored = blocking.password_hash(environment, username)
-        is_right = await asyncio.to_thread(blocking.is_right, password, stored)
-        if not is_right or person is None or not person.level:
-            environment.attempts.failed(environment, call.client_address, username)
-            return _login_page(environment, message=WRONG, status=403)
-        environment.attempts.succeeded(call.client_address, username)
+        async with self._checking:
+            try:
+                environment.attempts.refuse_blocked(environment, call.client_address, username)
+            except blocking.Blocked as refusal:
+                return _login_page(environment, message=str(refusal), status=429)
+            person = people.find(environment, username)
+            stored = blocking.password_hash(environment, username)
+            is_right = await asyncio.to_thread(blocking.is_right, password, stored)
+            if not is_right or person is None or not person.level:
+                environment.attempts.failed(environment, call.client_address, username)
+                return _login_page(environment, message=WRONG, status=403)
+            environment.attempts.succeeded(call.client_address, username)
         return _redirect(environment, "/", cookie=_set_cookie(environment, self._begin(environment, person)))
 
     def _begin(self, environment: Environment, person: Person) -> str:

@@ -67,7 +67,7 @@ class Developer:
         if prefix is not None and name == "passwords" and not rest:
             _require(call, path, "PUT")
             body = check(PasswordBody, await _json(call))
-            blocking.set_password(call.environment, body.username, body.password)
+            await blocking.set_password(call.environment, body.username, body.password)
             return Answer(204)
         if prefix is not None and name == "applications" and rest:
             _require(call, path, "DELETE")

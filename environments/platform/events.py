@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import http.client
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -133,8 +133,8 @@ class Courier:
         url = f"{address.rstrip('/')}/environments/{quote(key, safe='')}/events/"
         signed = signature(self._token, event.body, at=int(environment.now()))
         try:
-            status = await asyncio.to_thread(_post, url, event.body, signed)
-        except (OSError, http.client.HTTPException, ValueError):
+            status = await _post(url, event.body, signed)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             status = 0
         if 200 <= status < 300:
             self._close(event, "delivered")
@@ -153,19 +153,25 @@ class Courier:
         self._store.write("UPDATE event SET outcome = ? WHERE id = ?", outcome, event.id)
 
 
-def _post(url: str, body: bytes, signed: str) -> int:
+async def _post(url: str, body: bytes, signed: str) -> int:
+    """The status of the answer. On the event loop, so that a console that never answers holds nothing else up."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url} is no address")
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=ANSWER_SECONDS, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=ANSWER_SECONDS)
-    try:
-        headers = {"Content-Type": "application/json", "Lifetime-Signature": signed, "Connection": "close"}
-        connection.request("POST", parts.path, body=body, headers=headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
+    if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch("[!-~]+", url):
+        raise ValueError(f"{url!r} is no address")
+    is_secure = parts.scheme == "https"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = parts.port or (443 if is_secure else 80)
+    head = (
+        f"POST {parts.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nLifetime-Signature: {signed}\r\nConnection: close\r\n\r\n"
+    )
+    async with asyncio.timeout(ANSWER_SECONDS):
+        context = ssl.create_default_context() if is_secure else None
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context)
+        try:
+            writer.write(head.encode() + body)
+            await writer.drain()
+            found = re.match(rb"HTTP/1\.[01] ([2-5]\d\d)", await reader.readuntil(b"\r\n"))
+            return int(found[1]) if found else 0
+        finally:
+            writer.close()

@@ -15,7 +15,7 @@ from environments.platform.publishing import Arrival
 from environments.platform.shelf import full_disk_is_a_problem, in_thread, remove, size_of, synchronize
 
 if TYPE_CHECKING:
-    from environments.platform.deployments import Deployment
+    from environments.platform.deployment import Deployment
     from environments.platform.environment import Environment
 
 Interventions = list[dict[str, Any]]

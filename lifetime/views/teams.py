@@ -77,7 +77,7 @@ def _page(
         "shown": shown,
         "form": form or TeamForm(team=shown),
         "member_form": member or MemberForm(suggestions=reverse("lifetime:people")),
-        "applications_form": added or ApplicationsForm(),
+        "applications_form": added or ApplicationsForm(by=request.user),
         "members": shown.memberships.select_related("user", "role").order_by("user__name", "pk"),
         "applications": shown.applications.select_related("application").order_by("application__name", "pk"),
         "may_delete": policy.may(request.user, Action.CREATE_TEAMS),
@@ -114,17 +114,15 @@ def remove_member(request: AuthenticatedRequest, key: UUID, user_key: UUID) -> H
 @require_POST
 def add_applications(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     shown = policy.get_team(request.user, key, Action.MANAGE_TEAMS)
-    form = ApplicationsForm(request.POST)
+    form = ApplicationsForm(request.POST, by=request.user)
     if form.is_valid():
         chosen = list(form.cleaned_data["applications"])
         try:
-            for application in chosen:
-                policy.require(request.user, Action.MANAGE_APPLICATION_ROLES, application=application)
             teams.add_applications(shown, chosen, by=author(request))
             messages.success(request, f"{len(chosen)} application{'s' if len(chosen) > 1 else ''} added to the team.")
             return redirect(shown)
         except Refused as refusal:
-            form = ApplicationsForm()
+            form = ApplicationsForm(by=request.user)
             messages.error(request, str(refusal))
     return _page(request, shown, added=form, status=422)
 

@@ -1,4 +1,4 @@
-"""Security, previews, authentication and plugins as people see them: in both themes, on a narrow window, by keyboard."""
+"""Security, previews, authentication and plugins as people see them: both themes, a narrow window, the keyboard."""
 
 import pytest
 from playwright.sync_api import expect
@@ -56,6 +56,8 @@ def test_pages_are_for_everybody(signed_in_page, visit, theme):
         "provider": f"/authentication/{company.key}/",
         "new-ldap": "/authentication/new/ldap/",
         "plugins": "/plugins/",
+        "blocked": f"/infrastructure/blocked-addresses/{development.key}/",
+        "blocked-in-maintenance": f"/infrastructure/blocked-addresses/{production.key}/",
     }
     for name, path in paths.items():
         page.set_viewport_size({"width": 1280, "height": 800})

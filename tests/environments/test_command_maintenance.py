@@ -649,11 +649,11 @@ def test_synchronize_queues_what_it_may_and_names_what_it_skips():
     out, err = io.StringIO(), io.StringIO()
 
     with pytest.raises(SystemExit) as end:
-        call_command("synchronize", "--all", stdout=out, stderr=err)
+        call_command("sync_environments", "--all", stdout=out, stderr=err)
     with pytest.raises(SystemExit) as wrong:
-        call_command("synchronize", "Nowhere", stdout=out, stderr=err)
+        call_command("sync_environments", "Nowhere", stdout=out, stderr=err)
     with pytest.raises(SystemExit) as nothing:
-        call_command("synchronize", stdout=out, stderr=err)
+        call_command("sync_environments", stdout=out, stderr=err)
 
     assert (end.value.code, wrong.value.code, nothing.value.code) == (5, 2, 2)
     assert "A: Synchronization" in out.getvalue()

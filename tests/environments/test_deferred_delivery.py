@@ -206,6 +206,15 @@ def test_pages_say_what_is_pending_and_since_when(client, platform):
     cards = client.get(reverse("environments:list")).content.decode()
     assert "Pending: environment settings, security settings" in cards
 
+    maintenance.disable(reload(environment), by=actor(), reason="Done")
+    carry_out(environment)
+
+    page = client.get(environment.get_absolute_url()).content.decode()
+    assert "not delivered yet" not in page
+    assert "Digests before and after" in page
+    assert hardening.has in page
+    assert hardening.wanted in page
+
 
 def test_pending_is_for_those_who_see_the_infrastructure(client):
     environment = create_environment()

@@ -91,6 +91,42 @@ def test_a_task_that_is_delivered_twice_is_carried_out_once(platform, developmen
     assert AuditEvent.objects.filter(message__startswith="Tagged").count() == 1
 
 
+def in_threads(function, count):
+    def run(_):
+        try:
+            return function()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def test_a_task_that_workers_get_at_the_same_time_is_carried_out_once(platform, development, application):
+    platform.behave(delay_seconds=0.3, paths=[f"/applications/{application.key}/versions"])
+    task = tag(development, application)
+    in_threads(lambda: tasks.work_on_application(task.pk), 3)
+    assert [line["status"] for line in posts(platform)] == [201]
+    task.refresh_from_db()
+    assert task.status == "finished"
+
+
+def test_what_was_given_up_meanwhile_is_not_stored(platform, development, application):
+    task = tag(development, application)
+    claimed = application_tasks.claim(task.pk)
+    ApplicationTask.objects.filter(pk=task.pk).update(started_at=AT)
+    application_tasks.recover()
+
+    application_tasks.run(tagging.TAG, claimed)
+
+    task.refresh_from_db()
+    assert task.status == "failed"
+    assert not ApplicationVersion.objects.filter(version="3.0").exists()
+    run = sync.request(development, by=actor())  # the environment has it all the same, and says so
+    sync.run([run.pk])
+    assert ApplicationVersion.objects.filter(version="3.0").exists()
+
+
 def test_a_task_that_was_heard_but_not_answered_is_safe_to_ask_again(platform, development, application):
     task = tag(development, application)
     work(task)
@@ -130,16 +166,13 @@ def test_a_number_is_new_in_the_whole_infrastructure_and_given_once(development,
 
 
 def test_people_who_tag_at_once_do_not_get_the_same_number(development, application):
-    def try_it(_):
+    def try_it():
         try:
             return tag(development, application).pk
         except (ValidationError, TaskRefused):
             return None
-        finally:
-            connections.close_all()
 
-    with ThreadPoolExecutor(4) as pool:
-        made = [one for one in pool.map(try_it, range(4)) if one]
+    made = [one for one in in_threads(try_it, 4) if one]
 
     assert len(made) == 1
     assert ApplicationTask.objects.count() == 1

@@ -382,13 +382,20 @@ def test_applications_come_and_go(client, world):
 
 
 def test_a_team_manager_takes_no_applications_that_others_manage(client, world):
-    free = create_application("Free")
-    client.force_login(person(world, "team manager"))
+    free, own = create_application("Free"), create_application("Own")
+    manager = person(world, "team manager")
+    lead = Role.objects.get(name="Lead here")
+    ApplicationRole.objects.create(user=manager, application=own, role=lead)
+    client.force_login(manager)
+    url = address(world, "add-team-applications")
 
-    response = client.post(address(world, "add-team-applications"), {"applications": [free.key]})
-
-    assert response.status_code == 403
+    html = client.get(address(world, "team")).content.decode()
+    assert "Own" in html
+    assert "Free" not in html
+    assert client.post(url, {"applications": [free.key]}).status_code == 422
     assert not TeamApplication.objects.filter(application=free).exists()
+    assert client.post(url, {"applications": [own.key]}).status_code == 302
+    assert TeamApplication.objects.get(application=own).team == world.team
 
 
 def test_a_team_manager_sees_the_own_teams_only(client, world):

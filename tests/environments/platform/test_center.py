@@ -1,6 +1,7 @@
 """The Service Center: who gets in, what they may do there, and who is blocked."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import pytest
@@ -229,6 +230,13 @@ def test_wrong_passwords_block_a_log_in_and_the_console_unblocks_it(platform, ke
     assert platform.call("DELETE", f"/blocked-addresses/{block['key']}").problem == "block-unknown"
     assert browser.log_in("owner")[0] == 303
     assert platform.call("GET", "/blocked-addresses").json == {"blocked": []}
+
+
+def test_many_wrong_passwords_at_once_count_each(platform, key):
+    with ThreadPoolExecutor(20) as pool:
+        statuses = list(pool.map(lambda _: Browser(platform).log_in("owner", "wrong")[0], range(20)))
+
+    assert sorted(statuses) == [403] * 3 + [429] * 17
 
 
 def test_a_block_ends_by_itself_and_the_next_one_is_longer(platform, key):

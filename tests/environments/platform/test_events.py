@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -156,3 +157,16 @@ def test_an_address_that_leads_nowhere_harms_nothing(platform, address):
     assert platform.call("GET", "/facts").status == 200
     assert "Traceback" not in platform.output()
     assert platform.stop() == 0
+
+
+def test_a_console_that_never_answers_holds_nothing_up(platform):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connect(platform, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for number in range(12):
+            platform.publish(name=f"Hotel {number}")
+        made = platform.publish_package(package())
+
+        assert platform.tag(made["key"], "1.0").status == 201
+        began = time.monotonic()
+        assert platform.stop() == 0
+        assert time.monotonic() - began < 5

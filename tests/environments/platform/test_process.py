@@ -53,7 +53,7 @@ def test_every_problem_of_the_server_is_in_the_documentation():
     codes = set(re.findall(r'Problem\(\s*(?:\d{3}|status),\s*"([a-z-]+)"', source))
 
     assert {"unauthorized", "cursor-unknown", "version-exists", "too-late"} <= codes
-    assert {code for code in codes if f"`{code}`" not in described} == {"switched", "server-error"}
+    assert {code for code in codes if f"`{code}`" not in described} == {"switched"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

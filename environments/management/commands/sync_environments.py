@@ -1,4 +1,4 @@
-"""`manage.py synchronize`"""
+"""`manage.py sync_environments`"""
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
