@@ -135,7 +135,7 @@ def test_people_without_rights_see_no_tabs_they_cannot_open(signed_in_page, visi
     page = signed_in_page(create_user(manages_infrastructure=False))
     visit("/")
 
-    expect(page.get_by_role("navigation", name="Main").get_by_role("link")).to_have_text(["Applications"])
+    expect(page.get_by_role("navigation", name="Main").get_by_role("link")).to_have_text(["Applications", "Plugins"])
     visit("/audit/")
     expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
     expect(page.locator(".problem__message")).to_contain_text("Manage Infrastructure and Users")

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import stat
 import threading
+import time
 import zipfile
 from base64 import b64decode
 from collections.abc import Iterator
@@ -122,7 +123,10 @@ def test_what_a_cut_request_has_sent_is_kept_and_a_whole_one_starts_over(platfor
     headers = "".join(f"{key}: {value}\r\n" for key, value in platform.headers(contact=9).items())
     with socket.create_connection(("127.0.0.1", platform.port)) as connection:
         connection.sendall(f"{head}{headers}Content-Length: {len(content)}\r\n\r\n".encode() + content[:200_000])
-        platform.wait_until_serving(1)
+        until = time.monotonic() + 10
+        while platform.call("GET", path).status != 200:
+            assert time.monotonic() < until
+            time.sleep(0.01)
         busy = platform.upload(content)
         assert (busy.status, busy.problem) == (409, "package-busy")
         platform.call("DELETE", "/contacts/9", contact=9)
