@@ -19,6 +19,7 @@ def normalise(text: str) -> str:
     if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ValidationError("The address has no query (?) and no fragment (#).")
     host = (parts.hostname or "").rstrip(".").lower()
+    _refuse_unusual_number(host)
     if refusal := refusal_of(host):
         raise ValidationError(refusal)
     port = f":{parts.port}" if parts.port else ""
@@ -43,6 +44,16 @@ def _split(text: str) -> SplitResult:
     if not host or port == 0:
         raise ValidationError(f"The address names no host. {example}")
     return parts
+
+
+def _refuse_unusual_number(host: str) -> None:
+    """An IPv4 address is written as four decimal numbers: 127.1, 0x7f000001 and 2130706433 hide what they are."""
+    last = host.rpartition(".")[2]
+    if last.isdigit() or last.startswith("0x"):
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValidationError("Write an IPv4 address as four decimal numbers, like 192.0.2.10.") from None
 
 
 def refusal_of(host: str) -> str:

@@ -5,7 +5,7 @@ gate, and stores the outcome in one transaction with what it means. Other enviro
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,15 @@ from django.db.models.functions import Now
 
 from audit import log
 from environments import gate
-from environments.models import Application, ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
+from environments.models import (
+    Application,
+    ApplicationTask,
+    Environment,
+    MaintenanceWindow,
+    Purpose,
+    TaskKind,
+    TaskStatus,
+)
 from environments.operations import Operation, explain
 from lifetime.queue import enqueue
 
@@ -81,6 +89,38 @@ def request(
         if entry:
             log.record_all([entry])
     return task, True
+
+
+def in_progress(environment_ids: list[int]) -> list[ApplicationTask]:
+    """Tasks queued or running in these environments: what enabling maintenance mode would abort."""
+    tasks = ApplicationTask.objects.active().filter(environment__in=environment_ids)
+    return list(tasks.select_related("environment", "application").defer("sealed_secrets", "result").order_by("pk"))
+
+
+def abort_queued_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> list[log.Entry]:
+    """Abort what is queued in these environments (by id), in the caller's transaction; answers the audit entries.
+
+    What is running is cut by the gate, and its worker stores how it ended.
+    """
+    queued = ApplicationTask.objects.filter(environment__in=windows, status=TaskStatus.QUEUED)
+    tasks = list(queued.select_for_update(of=("self",)).select_related("environment", "application").order_by("pk"))
+    for task in tasks:
+        window = windows[task.environment_id]
+        task.status, task.ended_at, task.sealed_secrets = TaskStatus.ABORTED, window.enabled_at, ""
+        task.message = explain(task.environment.name, window, task.get_kind_display())[:500]
+    if tasks:
+        ApplicationTask.objects.bulk_update(tasks, ["status", "ended_at", "sealed_secrets", "message"])
+    return [
+        log.Entry(
+            message=f"Aborted {task.get_kind_display().lower()} in environment '{task.environment}': "
+            "maintenance mode was enabled",
+            on=task.application.audit_object if task.application else task.environment.audit_object,
+            by=by,
+            reason=windows[task.environment_id].reason,
+            cause=windows[task.environment_id].audit_key,
+        )
+        for task in tasks
+    ]
 
 
 def asked_for(

@@ -1,7 +1,8 @@
 """The ledger of contacts, as the gate writes it: admission, renewal and closing, each one statement for a whole batch.
 
 Every statement commits by itself, on the database's clock. Admission takes the environment's row `FOR SHARE`; enabling
-maintenance mode takes it `FOR UPDATE`. So a contact is either committed before the window, and seen by it, or refused.
+maintenance mode takes it `FOR NO KEY UPDATE`. So a contact is either committed before the window, and seen by it, or
+refused.
 """
 
 import asyncio
@@ -249,13 +250,15 @@ def close_lost() -> None:
 
 
 def prune() -> None:
-    """Forget contacts after `LEDGER_DAYS`, some thousands at a time; those that a window cut short are kept."""
+    """Forget contacts after `LEDGER_DAYS`, some thousands at a time. Those with any instant inside a window are kept:
+    the window's certificate counts them."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM environments_contact WHERE id IN (SELECT c.id FROM environments_contact c "
             "WHERE c.opened_at < clock_timestamp() - make_interval(days => %s) AND c.closed_at IS NOT NULL "
             "AND NOT EXISTS (SELECT FROM environments_maintenancewindow w WHERE w.environment_id = c.environment_id "
-            "AND w.enabled_at BETWEEN c.opened_at AND c.closed_at) ORDER BY c.id LIMIT 10000)",
+            "AND c.closed_at >= w.enabled_at AND c.opened_at < coalesce(w.disabled_at, 'infinity')) "
+            "ORDER BY c.id LIMIT 10000)",
             [settings.LEDGER_DAYS],
         )
 

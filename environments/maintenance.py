@@ -19,8 +19,9 @@ from django.utils import timezone
 from audit import log
 from deployments import plans
 from deployments.models import DeploymentPlan
-from environments import gate, quiet, sync
+from environments import application_tasks, gate, quiet, sync
 from environments.models import (
+    ApplicationTask,
     Contact,
     Environment,
     MaintenanceWindow,
@@ -220,12 +221,13 @@ GROUP BY environment_id
 
 
 def _abort_in_progress(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> None:
-    """Abort plans and synchronizations, certify what is quiet at once, and put all of it into the audit log.
+    """Abort plans, synchronizations and queued tasks, certify what is quiet at once, and audit all of it.
 
     The audit log comes last: it holds the lock that every act takes last.
     """
     syncs = sync.abort_for(windows)
     aborted = plans.abort_for(windows, by=by)
+    aborted_tasks = application_tasks.abort_queued_for(windows, by=by)
     with connection.cursor() as cursor:
         cursor.execute(END_RECOVERING, [list(windows)])  # never recovered: recovered_at stays empty
         cursor.execute(COUNT_CONTACTS, [list(windows)])
@@ -248,6 +250,7 @@ def _abort_in_progress(windows: Mapping[int, MaintenanceWindow], *, by: log.Acto
         [
             *(_enabled_entry(window, by) for window in windows.values()),
             *(entry for _, entry in aborted),
+            *aborted_tasks,
             *quiet.entries(quiet_windows),
         ]
     )
@@ -362,11 +365,12 @@ class Preview:
     already_enabled: Sequence[Environment]
     plans: Sequence[DeploymentPlan]
     syncs: Sequence[SyncRun]
+    tasks: Sequence[ApplicationTask]
     contacts: Sequence[Contact]
 
     @property
     def is_empty(self) -> bool:
-        return not (self.plans or self.syncs or self.contacts)
+        return not (self.plans or self.syncs or self.tasks or self.contacts)
 
 
 def preview(environments: Iterable[Environment]) -> Preview:
@@ -380,6 +384,7 @@ def preview(environments: Iterable[Environment]) -> Preview:
         already_enabled=[environment for environment in found if environment.is_in_maintenance],
         plans=plans.in_progress_between(ids),
         syncs=list(syncs),
+        tasks=application_tasks.in_progress(ids),
         contacts=list(contacts),
     )
 

@@ -141,9 +141,11 @@ def _lacks_right(
         return _lacks_on_ladder(held, action, environments, application, team)
     if not user.manages_infrastructure:
         return f"This needs a role with “{MANAGE}”; yours is {user.role}. Ask an administrator for it."
-    managed_by_support = (Action.TOGGLE_MAINTENANCE, Action.UNREGISTER_ENVIRONMENT, Operation.EDIT_ENVIRONMENT)
+    # Support staff toggle cloud environments in Django admin and by command, but edit and unregister them here.
+    by_support = (Action.TOGGLE_MAINTENANCE, Action.UNREGISTER_ENVIRONMENT, Operation.EDIT_ENVIRONMENT)
     for environment in environments:
-        if environment.is_cloud and action in managed_by_support:
+        is_support = action != Action.TOGGLE_MAINTENANCE and isinstance(user, User) and may_toggle_as_support(user)
+        if environment.is_cloud and action in by_support and not is_support:
             return f"{environment} is a cloud environment: support staff do this for you. Open a support case."
     return ""
 

@@ -36,6 +36,7 @@ def _secret(name: str) -> str:
 
 DEBUG = _flag("LIFETIME_DEBUG")
 SECRET_KEY = _secret("LIFETIME_SECRET_KEY")
+SECRET_KEY_FALLBACKS = _list("LIFETIME_SECRET_KEY_FALLBACKS")  # former keys, while what they signed is still about
 # Encrypts environments' tokens at rest; the first key encrypts, all of them decrypt (rotation).
 ENCRYPTION_KEYS = [key for key in _secret("LIFETIME_ENCRYPTION_KEYS").split(",") if key]
 

@@ -190,6 +190,15 @@ def test_a_team_is_found_by_who_manages_it():
         policy.get_team(create_user(manages_infrastructure=False), mine.key, Action.MANAGE_TEAMS)
 
 
+def test_support_staff_who_manage_the_infrastructure_edit_cloud_environments_here():
+    person = create_support_staff(manages_infrastructure=True)
+    cloud = create_environment(hosting="cloud")
+
+    assert policy.may(person, Operation.EDIT_ENVIRONMENT, cloud)
+    assert policy.may(person, Action.UNREGISTER_ENVIRONMENT, cloud)
+    assert not policy.may(person, Action.TOGGLE_MAINTENANCE, cloud)
+
+
 @pytest.mark.parametrize("kind", PEOPLE)
 def test_support_staff_alone_toggle_cloud_environments(kind):
     assert bool(policy.may_toggle_as_support(person(kind))) == (kind == "support")

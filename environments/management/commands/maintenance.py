@@ -242,6 +242,10 @@ class Command(BaseCommand):
                     {"number": one.pk, "environment": one.environment.name, "by": one.requested_by}
                     for one in found.syncs
                 ],
+                "tasks": [
+                    {"name": str(one), "environment": one.environment.name, "by": one.requested_by}
+                    for one in found.tasks
+                ],
                 "contacts": [
                     {"number": one.pk, "environment": one.environment.name, "for": one.serves, "step": one.step}
                     for one in found.contacts
@@ -254,6 +258,8 @@ class Command(BaseCommand):
             self._write(f"  would abort {plan} ({plan.source} → {plan.target}, {_by(plan.started_by)})")
         for sync in found.syncs:
             self._write(f"  would abort {sync} of {sync.environment} ({_by(sync.requested_by)})")
+        for task in found.tasks:
+            self._write(f"  would abort {task} in {task.environment} ({_by(task.requested_by)})")
         for contact in found.contacts:
             where = f"at {contact.step} " if contact.step else ""
             self._write(
