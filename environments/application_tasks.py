@@ -102,14 +102,22 @@ def abort_queued_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor)
 
     What is running is cut by the gate, and its worker stores how it ended.
     """
-    queued = ApplicationTask.objects.filter(environment__in=windows, status=TaskStatus.QUEUED)
-    tasks = list(queued.select_for_update(of=("self",)).select_related("environment", "application").order_by("pk"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM environments_applicationtask "
+            "WHERE environment_id = ANY(%s) AND status = 'queued' ORDER BY id FOR UPDATE",
+            [list(windows)],
+        )
+        ids = [task_id for (task_id,) in cursor.fetchall()]
+    if not ids:
+        return []
+    queued = ApplicationTask.objects.filter(pk__in=ids).select_related("environment", "application")
+    tasks = list(queued.order_by("pk"))
     for task in tasks:
         window = windows[task.environment_id]
         task.status, task.ended_at, task.sealed_secrets = TaskStatus.ABORTED, window.enabled_at, ""
         task.message = explain(task.environment.name, window, task.get_kind_display())[:500]
-    if tasks:
-        ApplicationTask.objects.bulk_update(tasks, ["status", "ended_at", "sealed_secrets", "message"])
+    ApplicationTask.objects.bulk_update(tasks, ["status", "ended_at", "sealed_secrets", "message"])
     return [
         log.Entry(
             message=f"Aborted {task.get_kind_display().lower()} in environment '{task.environment}': "
