@@ -10,8 +10,10 @@ import json
 import logging
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -19,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
 
@@ -33,6 +36,8 @@ MARGIN = 0.5  # seconds by which everything said ends before the lease does
 LONGEST_ANSWER = 64 * 1024 * 1024
 CONNECT_SECONDS = 5
 SMALL_ANSWER = 256 * 1024
+LONGEST_ETAG = 100
+RESET = struct.pack("ii", 1, 0)  # linger for no time: closing resets the connection
 DATE_RESOLUTION = 2.0  # a Date header tells whole seconds, and may be cached for one
 
 
@@ -99,6 +104,7 @@ class Client:
         self._measured: float | None = None
         self._token = ""
         self._http: aiohttp.ClientSession | None = None
+        self._sockets: list[socket.socket] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,10 +115,22 @@ class Client:
         await self.hang_up()
 
     async def hang_up(self) -> None:
-        """Close every socket of this contact."""
+        """Close every socket of this contact. What an unanswered call still had to send is dropped, not flushed."""
+        if self.unanswered:
+            for one in self._sockets:
+                with suppress(OSError):
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    one.shutdown(socket.SHUT_RDWR)
+        self._sockets.clear()
         if self._http is not None:
             http, self._http = self._http, None
             await http.close()
+
+    def _socket(self, where: AddrInfoType) -> socket.socket:
+        made = socket.socket(family=where[0], type=where[1], proto=where[2])
+        made.setblocking(False)
+        self._sockets.append(made)
+        return made
 
     def renewed(self, *, asked_at: float, lease: float) -> None:
         self.lease_ends = asked_at + lease
@@ -202,9 +220,9 @@ class Client:
         """The answer's body, or Rejected. A small answer is read to its end, so that the call counts as answered."""
         if response.status in {204, 304}:
             await self._body(response, SMALL_ANSWER)
-            return Answer(response.status, b"", response.headers.get("ETag", ""))
+            return Answer(response.status, b"", _etag(response))
         if response.status in {200, 201} and response.content_type == "application/json":
-            return Answer(response.status, await self._body(response, LONGEST_ANSWER), response.headers.get("ETag", ""))
+            return Answer(response.status, await self._body(response, LONGEST_ANSWER), _etag(response))
         body = await self._body(response, SMALL_ANSWER)
         if response.status >= 400:
             raise self._worded(response.status, _problem(body) if "json" in response.content_type else {})
@@ -234,7 +252,7 @@ class Client:
         if status == 401:
             text = f"{self._who()} does not accept the token."
         else:
-            detail = str(problem.get("detail") or problem.get("title") or "")[:200]
+            detail = _printable(str(problem.get("detail") or problem.get("title") or "")[:200])
             text = f"{self._who()} answered {status} at {self.step}{': ' + detail if detail else ''}."
         return Rejected(text, status=status, code=code)
 
@@ -281,7 +299,8 @@ class Client:
         """Narrow the lower bound of (environment's clock - database's clock) by an answer's Date header."""
         try:
             there = parsedate_to_datetime(date)
-        except ValueError:
+            there = there.replace(tzinfo=UTC) if there.tzinfo is None else there.astimezone(UTC)
+        except (ValueError, OverflowError):
             return
         now = time.monotonic()
         lower = (there - self._database_time(now)).total_seconds()
@@ -289,6 +308,16 @@ class Client:
         known = self.clock_offset
         if known is None or not lower <= known <= upper:
             self.clock_offset = lower
+
+
+def _etag(response: aiohttp.ClientResponse) -> str:
+    """The answer's ETag, or "" when it is none that could be kept."""
+    etag = response.headers.get("ETag", "")
+    return etag if len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable() else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _problem(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -191,13 +192,15 @@ async def _pull_pages(client: Client, errand: Errand, report: Report, progress: 
     changes = applications.Changes()
     seen: set[UUID] = set()
     cursor, more = since, True
+    cursors = {since}
     while more:
-        query = f"?since={cursor or '0'}&limit={PAGE}"
+        query = f"?since={quote(cursor or '0', safe='')}&limit={PAGE}"
         answer = await client.get(f"/applications{query}")
         page = environment_api.read(answer, ApplicationsPage, step="GET /applications")
         environment_api.refuse_duplicates(page)
-        if page.more and page.cursor == cursor:
-            raise Rejected("The feed of applications does not advance: GET /applications answers the same cursor.")
+        if page.more and page.cursor in cursors:
+            raise Rejected("The feed of applications does not advance: GET /applications answers a cursor again.")
+        cursors.add(page.cursor)
         seen.update(item.key for item in page.applications)
         await _store(errand, lambda page=page: applications.take_over(errand.environment_id, page, changes))  # type: ignore[misc]
         cursor, more = page.cursor, page.more

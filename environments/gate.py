@@ -143,25 +143,29 @@ class Session:
     async def _end(self, live: _Live, outcome: Outcome) -> None:
         """Close the sockets, make sure that the far side serves nothing more of this contact, close its row."""
         client = live.client
-        await client.hang_up()
-        standing = live.standing(outcome)
-        if client.unanswered and not await self._say_goodbye(client):
-            # What the far side does is unknown until the deadline of the last call; the row stays open until then.
-            rest = max(0.0, max(client.unanswered.values()) - time.monotonic())
-            standing = live.standing("", rest)
-        is_awaited = False
         try:
+            await client.hang_up()
+            standing = live.standing(outcome)
+            if client.unanswered and not await self._say_goodbye(client):
+                # What the far side does is unknown until the deadline of the last call; the row stays open until then.
+                rest = max(0.0, max(client.unanswered.values()) - time.monotonic())
+                standing = live.standing("", rest)
             is_awaited = await self._ledger.close(standing)
-        except psycopg.Error as error:
+        except Exception as error:  # the contact's own outcome is what its caller hears
             logger.warning("Contact %s is left to its lease: %s", client.opened.id, error)
-        del self._live[client.opened.id]
+            is_awaited = False
+        finally:
+            del self._live[client.opened.id]
         if is_awaited and not any(one.environment_id == live.environment_id for one in self._live.values()):
-            await self._settlements.submit(live.environment_id)
+            try:
+                await self._settlements.submit(live.environment_id)
+            except Exception as error:  # others settle, too
+                logger.warning("Environment %s was not settled here: %s", live.environment_id, error)
 
     async def _say_goodbye(self, client: Client) -> bool:
         try:
             await client.say_goodbye(seconds=GRACE_SECONDS)
-        except (Unreachable, Rejected) as error:
+        except Exception as error:  # whatever it is, nobody has confirmed anything
             logger.warning("Contact %s: no goodbye: %s", client.opened.id, error)
             return False
         finally:

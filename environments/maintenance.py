@@ -336,6 +336,10 @@ def _close_windows(windows: Collection[MaintenanceWindow]) -> None:
     one = next(iter(windows))
     with connection.cursor() as cursor:
         cursor.execute(
+            "SELECT FROM environments_maintenancewindow WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+            [[window.pk for window in windows]],  # in the order in which who settles takes them
+        )
+        cursor.execute(
             "UPDATE environments_maintenancewindow w SET status = %s, disabled_at = %s, disabled_by = %s, "
             "disable_reason = %s, recovery_sync_id = v.sync_id "
             "FROM unnest(%s::bigint[], %s::bigint[]) AS v(id, sync_id) WHERE w.id = v.id",

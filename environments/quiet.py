@@ -19,11 +19,18 @@ from environments.models import Contact, MaintenanceWindow
 # transaction began.
 CLOSE_LOST = """
 UPDATE environments_contact SET closed_at = clock_timestamp(), outcome = 'lost'
-WHERE environment_id = ANY(%s) AND closed_at IS NULL AND expires_at < clock_timestamp()
+WHERE id IN (SELECT id FROM environments_contact
+             WHERE environment_id = ANY(%s) AND closed_at IS NULL AND expires_at < clock_timestamp()
+             ORDER BY id FOR UPDATE SKIP LOCKED)
 """
 CERTIFY = """
+WITH draining AS (
+    SELECT id FROM environments_maintenancewindow
+    WHERE environment_id = ANY(%s) AND status = 'draining' ORDER BY id FOR NO KEY UPDATE
+)
 UPDATE environments_maintenancewindow w SET status = 'in_force', quiet_at = clock_timestamp()
-WHERE w.environment_id = ANY(%s) AND w.status = 'draining'
+FROM draining
+WHERE w.id = draining.id AND w.status = 'draining'
   AND NOT EXISTS (SELECT FROM environments_contact c WHERE c.environment_id = w.environment_id AND c.closed_at IS NULL)
 RETURNING w.id, w.quiet_at
 """

@@ -1,6 +1,7 @@
 """The registry of environments: register (after a connection check), edit, reorder, unregister."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,10 +24,14 @@ from environments.models import (
     SyncState,
     SyncStatus,
     SyncTrigger,
+    WindowStatus,
 )
 from environments.operations import Operation, refusal
 from lifetime.queue import enqueue
 
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = "The check was interrupted. Check again."
 EDITABLE = (
     "name",
     "address",
@@ -80,6 +85,7 @@ def propose(
     with transaction.atomic():
         if instead_of:
             discard(instead_of)
+        environment.epoch = _next_epoch(environment.address)
         environment.save()
         SyncState.objects.get_or_create(environment=environment)
         log.record(
@@ -89,6 +95,12 @@ def propose(
         )
         enqueue("environments.tasks.check_connection", environment.pk)
     return environment
+
+
+def _next_epoch(address: str) -> int:
+    """An environment refuses a lower epoch than it has heard of, also from when it was registered here before."""
+    heard = Environment.objects.filter(address__iexact=address).aggregate(heard=Max("epoch"))["heard"]
+    return (heard or 0) + 1
 
 
 def _refuse_taken(environment: Environment) -> None:
@@ -125,6 +137,10 @@ async def _check(environment_id: int) -> None:
             values = {"registration": Registration.REFUSED, "registration_message": str(trouble)[:500]}
         except gate.Refused:
             return  # somebody else's check has ended it
+        except Exception as trouble:
+            if not isinstance(trouble, gate.CalledOff):
+                logger.exception("The connection check of environment %s failed", environment_id)
+            values = {"registration": Registration.REFUSED, "registration_message": INTERRUPTED}
         proposed = Environment.objects.filter(pk=environment_id, registration=Registration.CHECKING)
         await proposed.aupdate(**values)
 
@@ -201,16 +217,32 @@ def edit(environment: Environment, changes: Mapping[str, Any], *, by: log.Actor,
             locked.token = clean_token(token)
         _refuse_taken(locked)
         locked.full_clean(exclude=["maintenance_window"])
+        if "address" in changed and not token:
+            raise ValidationError({"token": "Enter the token of this address; the stored one goes to the former only."})
         locked.save(update_fields=[*changed, "sealed_token"])
         entries = [_changed_entry(locked, name, before[name], value, by) for name, value in changed.items()]
         if token:
             entries.append(
                 log.Entry(message=f"Changed the token of environment '{locked}'", on=locked.audit_object, by=by)
             )
+        if token or "address" in changed:
+            _start_afresh(locked, by=by)
         if entries:
             _queue_after_edit(locked, by=by)
         log.record_all(entries)
     return locked
+
+
+def _start_afresh(environment: Environment, *, by: log.Actor) -> None:
+    """It may be another one from now on: cut what talks to it, forget what it has."""
+    SyncRun.objects.active().filter(environment=environment).update(
+        status=SyncStatus.ABORTED, ended_at=Now(), part="", message=f"{by.name} changed the address or the token."
+    )
+    SyncState.objects.filter(environment=environment).update(etag="", digests={}, applied={}, applications_cursor="")
+    environment.epoch = F("epoch") + 1
+    environment.save(update_fields=["epoch"])
+    environment.refresh_from_db(fields=["epoch"])
+    gate.hang_up([environment.pk])
 
 
 def _queue_after_edit(environment: Environment, *, by: log.Actor) -> None:
@@ -257,6 +289,7 @@ def unregister(environment: Environment, *, by: log.Actor) -> None:
             raise RegistryRefused(f"{locked} is not registered.")
         active = SyncRun.objects.active().filter(environment=locked)
         active.update(status=SyncStatus.ABORTED, ended_at=Now(), message=f"{by.name} unregistered the environment.")
+        locked.windows.filter(status=WindowStatus.RECOVERING).update(status=WindowStatus.ENDED)
         if window := locked.maintenance_window:
             window.status = "ended"
             window.disabled_at, window.disabled_by = timezone.now(), by.name

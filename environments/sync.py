@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 200  # runs in one task
 IN_FLIGHT = 256  # conversations at once in one task; more only wait for the processor
+LONGEST_RUN = 240.0  # seconds; the queue ends whoever takes 300
 ORPHANED_AFTER = 60  # seconds without a contact after which a running run is given up
 
 
@@ -54,7 +55,9 @@ def request(
         if not locked.is_registered:
             raise gate.NotRegistered(f"{locked} is not registered.")
         if active := SyncRun.objects.active().filter(environment=locked).first():
-            SyncRun.objects.filter(pk=active.pk, status=SyncStatus.QUEUED).update(is_full=active.is_full or is_full)
+            queued = SyncRun.objects.filter(pk=active.pk, status=SyncStatus.QUEUED)
+            if not queued.update(is_full=active.is_full or is_full) and is_full and not active.is_full:
+                SyncState.objects.filter(environment=locked).update(full_due=True)  # the next one takes everything
             return active
         run = _queue([locked], trigger=trigger, by=by, is_full=is_full)[locked.pk]
         if trigger == SyncTrigger.MANUAL:
@@ -109,9 +112,12 @@ WITH due AS (
     UPDATE environments_syncstate s
     SET due_at = clock_timestamp() + make_interval(secs => e.sync_interval * (0.9 + 0.2 * random()))
     FROM due JOIN environments_environment e ON e.id = due.environment_id WHERE s.environment_id = due.environment_id
+), in_maintenance AS (
+    SELECT w.id FROM environments_maintenancewindow w JOIN due ON due.maintenance_window_id = w.id
+    ORDER BY w.id FOR NO KEY UPDATE OF w
 ), skipped AS (
     UPDATE environments_maintenancewindow w SET ticks_skipped = ticks_skipped + 1
-    FROM due WHERE w.id = due.maintenance_window_id
+    FROM in_maintenance WHERE w.id = in_maintenance.id
 )
 INSERT INTO environments_syncrun (key, environment_id, trigger, is_full, status, requested_by)
 SELECT gen_random_uuid(), environment_id, 'schedule', full_due, 'queued', 'System'
@@ -250,8 +256,9 @@ def _claim(run_ids: list[int]) -> list[Errand]:
 async def _attempt(session: gate.Session, errand: Errand) -> Result:
     """One run from contact to result. One environment's trouble is its own result, never the batch's."""
     try:
-        async with session.contact(errand.environment_id, Purpose.SYNC, sync_run_id=errand.run_id) as client:
-            report = await conversation.converse(client, errand)
+        async with asyncio.timeout(LONGEST_RUN):
+            async with session.contact(errand.environment_id, Purpose.SYNC, sync_run_id=errand.run_id) as client:
+                report = await conversation.converse(client, errand)
         return Result(
             errand=errand,
             status=SyncStatus.FAILED if report.trouble else SyncStatus.FINISHED,
@@ -262,6 +269,9 @@ async def _attempt(session: gate.Session, errand: Errand) -> Result:
         )
     except (gate.Refused, gate.CalledOff, Superseded) as refusal:
         return Result(errand=errand, status=SyncStatus.ABORTED, message=str(refusal))
+    except TimeoutError:
+        message = f"It took longer than {LONGEST_RUN / 60:.0f} minutes and was given up."
+        return Result(errand=errand, status=SyncStatus.FAILED, message=message)
     except gate.Unreachable as trouble:
         return Result(errand=errand, status=SyncStatus.FAILED, message=str(trouble), is_unreachable=True)
     except gate.Rejected as trouble:
@@ -308,7 +318,15 @@ RETURNING ended.id, ended.environment_id, ended.status, ended.is_full
 
 
 async def _finish_batch(results: Sequence[Result]) -> Sequence[None]:
-    await sync_to_async(_finish)(results)
+    """Store what came of these runs; when that fails for all of them, one by one: one's trouble is not another's."""
+    try:
+        await sync_to_async(_finish)(results)
+    except Exception:
+        if len(results) == 1:
+            logger.exception("Synchronization %s could not be ended; it is given up", results[0].errand.run_id)
+        else:
+            for one in results:
+                await _finish_batch([one])
     return [None] * len(results)
 
 
@@ -415,11 +433,12 @@ def requeue_forgotten() -> None:
 
 PRUNE = """
 DELETE FROM environments_syncrun r WHERE r.id IN (
-    SELECT id FROM environments_syncrun
-    WHERE ended_at < clock_timestamp() - make_interval(days => %s) AND window_id IS NULL
-       OR ended_at < clock_timestamp() - interval '1 day'
-          AND trigger = 'schedule' AND status = 'finished' AND changes = '{}'
-    ORDER BY id LIMIT 10000)
+    SELECT o.id FROM environments_syncrun o
+    WHERE (o.ended_at < clock_timestamp() - make_interval(days => %s) AND o.window_id IS NULL
+           OR o.ended_at < clock_timestamp() - interval '1 day'
+              AND o.trigger = 'schedule' AND o.status = 'finished' AND o.changes = '{}')
+      AND NOT EXISTS (SELECT FROM environments_maintenancewindow w WHERE w.recovery_sync_id = o.id)
+    ORDER BY o.id LIMIT 10000)
 """
 
 

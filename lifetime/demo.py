@@ -75,7 +75,7 @@ def register(server: Server, environment: Environment) -> None:
 def move(server: Server, environment: Environment) -> None:
     """Note the server's new port, when its former one was taken; raises gate.InMaintenance."""
     if environment.is_registered and environment.address != server.address:
-        registry.edit(environment, {"address": server.address}, by=log.SYSTEM)
+        registry.edit(environment, {"address": server.address}, token=environment.token, by=log.SYSTEM)
 
 
 def _servers() -> Iterator[Server]:

@@ -97,7 +97,11 @@ class Backend(OIDCAuthenticationBackend):  # type: ignore[misc]  # the library h
 
     def verify_claims(self, claims: dict[str, Any]) -> bool:
         claim = claims.get(settings.OIDC_USERNAME_CLAIM)
-        return isinstance(claim, str) and bool(claim) and claims.get("email_verified") is not False
+        if not isinstance(claim, str) or not claim:
+            return False
+        if settings.OIDC_USERNAME_CLAIM == "email" and not settings.OIDC_TRUST_EMAIL:
+            return claims.get("email_verified") in (True, "true")
+        return claims.get("email_verified") not in (False, "false")
 
     def filter_users_by_claims(self, claims: dict[str, Any]) -> QuerySet[User]:
         claim = claims[settings.OIDC_USERNAME_CLAIM]

@@ -142,6 +142,7 @@ OIDC_RP_CLIENT_SECRET = os.environ.get("LIFETIME_OIDC_CLIENT_SECRET", "")
 OIDC_RP_SCOPES = os.environ.get("LIFETIME_OIDC_SCOPES", "openid email profile")
 OIDC_RP_SIGN_ALGO = os.environ.get("LIFETIME_OIDC_ALGORITHM", "RS256")
 OIDC_USERNAME_CLAIM = os.environ.get("LIFETIME_OIDC_USERNAME_CLAIM", "email")
+OIDC_TRUST_EMAIL = _flag("LIFETIME_OIDC_TRUST_EMAIL")  # of a provider that says nothing of `email_verified`
 OIDC_CREATE_USER = _flag("LIFETIME_OIDC_CREATE_USERS")
 OIDC_USE_PKCE = True
 OIDC_TIMEOUT = 10

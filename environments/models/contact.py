@@ -36,8 +36,14 @@ class Contact(models.Model):
     environment = models.ForeignKey("environments.Environment", on_delete=models.PROTECT, related_name="contacts")
     epoch = models.PositiveBigIntegerField()
     purpose = models.CharField(max_length=20, choices=Purpose.choices)
+    # Runs are forgotten long before contacts are: the number stays, what it named may be gone.
     sync_run = models.ForeignKey(
-        "environments.SyncRun", on_delete=models.SET_NULL, null=True, related_name="contacts", db_index=False
+        "environments.SyncRun",
+        on_delete=models.DO_NOTHING,
+        null=True,
+        related_name="contacts",
+        db_index=False,
+        db_constraint=False,
     )
     plan_number = models.PositiveIntegerField(null=True)
     worker = models.CharField(max_length=120)

@@ -22,7 +22,7 @@ class Provider:
     def __init__(self):
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.other_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.claims = {"sub": "42", "email": "ada@example.org", "name": "Ada Lovelace"}
+        self.claims = {"sub": "42", "email": "ada@example.org", "email_verified": True, "name": "Ada Lovelace"}
         self.wrong = {}
         self.codes = {}
         self.asked = []

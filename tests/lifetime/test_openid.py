@@ -119,7 +119,16 @@ def test_two_people_with_one_address_do_not_get_in(client, provider):
     refused(client, log_in(client, provider), "Nobody here is who")
 
 
-@pytest.mark.parametrize("claims", [{"email": None}, {"email": ["ada@example.org"]}, {"email_verified": False}])
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email": None},
+        {"email": ["ada@example.org"]},
+        {"email_verified": False},
+        {"email_verified": "false"},
+        {"email_verified": None},
+    ],
+)
 def test_addresses_that_the_provider_does_not_vouch_for_count_for_nothing(client, provider, claims):
     create_user(email="ada@example.org")
     provider.claims.update(claims)

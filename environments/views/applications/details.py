@@ -66,10 +66,11 @@ def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     _audit_view(application, request)
     versions = application.versions.select_related("created_in").order_by(*NEWEST_FIRST)
     shown = list(versions[: VERSIONS_SHOWN + 1])
+    may_read_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {
         **_places(request, application),
         "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
-        "history": audit_paging.history(application.audit_object),
+        "history": audit_paging.history(application.audit_object) if may_read_log else None,
         "versions": shown[:VERSIONS_SHOWN],
         "has_more_versions": len(shown) > VERSIONS_SHOWN,
     }

@@ -1,0 +1,140 @@
+"""Answers that are odd below the level of the contract: they are that environment's trouble, and nobody else's."""
+
+import json
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from environments import maintenance, registry, sync
+from environments.models import Contact, Environment, SyncRun, SyncState
+from tests.factories import actor, create_environment
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def server(status=500, body=b"{}", content_type="application/problem+json", date="", **headers):
+    """An environment that answers everything alike."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.send_response_only(status)
+            for name, value in {"Content-Type": content_type, "Date": date, **headers}.items():
+                if value:
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+        found.daemon_threads = True
+        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+def synchronize(*environments):
+    runs = [sync.request(environment, by=actor()) for environment in environments]
+    sync.run([run.pk for run in runs])
+    for run in runs:
+        run.refresh_from_db()
+    return runs
+
+
+DIGESTS = json.dumps(
+    dict.fromkeys(
+        (
+            *("facts", "applications", "permissions", "settings", "security", "authentication"),
+            *("technical_previews_available", "technical_previews"),
+        ),
+        "sha256:x",
+    )
+).encode()
+ODD = {
+    "a zero character": {"body": json.dumps({"detail": "a\x00b"}).encode()},
+    "a surrogate": {"body": b'{"detail": "\\ud800"}'},
+    "a long ETag": {"status": 200, "body": DIGESTS, "content_type": "application/json", "ETag": '"' + "x" * 5000 + '"'},
+    "a date without zone": {"date": "Mon, 23 Nov 2026 10:00:00 -0000"},
+    "a date far off": {"date": "Mon, 23 Nov 99999 10:00:00 GMT"},
+    "a date that is none": {"date": "yesterday"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_answer_fails_its_own_synchronization_alone(platform, odd):
+    good = create_environment(platform=platform)
+    with server(**odd) as address:
+        bad = create_environment(address=address)
+        runs = synchronize(bad, good)
+
+    assert [run.status for run in runs] == ["failed", "finished"]
+    assert runs[0].message
+    assert not Contact.objects.open().exists()
+
+
+def test_old_runs_are_forgotten_and_their_contacts_and_windows_are_not(platform):
+    environment = create_environment(platform=platform)
+    synchronize(environment)
+    maintenance.enable(environment, by=actor(), reason="Upgrade")
+    maintenance.disable(environment, by=actor(), reason="Done")
+    sync.run(list(SyncRun.objects.active().values_list("pk", flat=True)))
+    contacts = Contact.objects.count()
+    long_ago = timezone.now() - timedelta(days=400)
+    SyncRun.objects.update(ended_at=long_ago)
+
+    for _ in range(2):
+        sync.prune()
+
+    assert [run.trigger for run in SyncRun.objects.all()] == ["maintenance"]
+    assert Contact.objects.count() == contacts == 2
+    connection.check_constraints()
+
+
+def test_an_environment_that_was_in_maintenance_can_be_registered_again(platform):
+    environment = create_environment(platform=platform)
+    synchronize(environment)
+    maintenance.enable(environment, by=actor(), reason="Upgrade")
+    maintenance.disable(environment, by=actor(), reason="Done")
+    sync.run(list(SyncRun.objects.active().values_list("pk", flat=True)))
+    registry.unregister(environment, by=actor())
+
+    again = Environment(name=environment.name, address=environment.address, purpose="Development")
+    registry.propose(again, token=platform.token, by=actor())
+    registry.check_connection(again.pk)
+
+    again.refresh_from_db()
+    assert (again.registration, again.registration_message) != ("refused", "")
+    assert again.registration == "checked"
+
+
+def test_another_address_needs_its_token_and_starts_afresh(platform):
+    environment = create_environment(platform=platform)
+    synchronize(environment)
+    running = sync.request(environment, by=actor())
+    elsewhere = {"address": platform.address.replace("127.0.0.1", "localhost")}
+    with pytest.raises(Exception, match="Enter the token"):
+        registry.edit(environment, elsewhere, by=actor())
+
+    registry.edit(environment, elsewhere, token=platform.token, by=actor("Grace Hopper"))
+
+    running.refresh_from_db()
+    assert (running.status, "Grace Hopper changed" in running.message) == ("aborted", True)
+    state = SyncState.objects.get()
+    assert (state.applied, state.applications_cursor, state.full_due) == ({}, "", True)
+    environment.refresh_from_db()
+    assert environment.epoch == 2
+    assert environment.sync_runs.active().get().is_full
