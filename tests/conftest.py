@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 from django.apps import apps
@@ -7,6 +8,12 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 
 from lifetime import database
 from tests.platforms import platform  # noqa: F401 (a fixture)
+
+
+def pytest_configure(config):
+    """A shell ignores Ctrl-C for what it runs in the background, and children inherit that: tests send it to them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure(config):
