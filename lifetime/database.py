@@ -38,6 +38,7 @@ USER = "console"
 PORT = "5432"
 LONGEST_SOCKET_FOLDER = 85  # a socket's path may have 107 bytes on Linux, 103 on macOS
 ZOMBIE_SECONDS = 5.0
+LEAVING_SECONDS = 3.0
 DYING_SECONDS = 1.0  # between the signal and the end of a killed process
 STOP_SECONDS = 30.0
 LONGEST_LOG = 10_000_000
@@ -295,7 +296,16 @@ def _accepts(here: Place, programs: Path) -> bool:
 
 
 def _is_used(here: Place) -> bool:
-    """Whether other clients are connected."""
+    """Whether other clients are connected. Those of processes that have just ended are given a moment to go."""
+    until = time.monotonic() + LEAVING_SECONDS
+    while _has_clients(here):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _has_clients(here: Place) -> bool:
     import psycopg  # not needed, and so not loaded, where the server is only started
 
     clients = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
