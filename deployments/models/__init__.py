@@ -1,3 +1,42 @@
-from deployments.models.plan import DeploymentPlan, PlanStatus
+from deployments.models.impact import (
+    ConflictType,
+    ModuleReferences,
+    PlanDependent,
+    PlanFinding,
+    PlanRemoval,
+    Severity,
+)
+from deployments.models.operation import OperationKind, PlanOperation
+from deployments.models.plan import (
+    DeploymentPlan,
+    Information,
+    PlanStatus,
+    Remote,
+    StepName,
+    TargetState,
+    ValidationStatus,
+)
+from deployments.models.progress import LineType, PlanLine, PlanModule, PlanStep, StepState
 
-__all__ = ["DeploymentPlan", "PlanStatus"]
+__all__ = [
+    "ConflictType",
+    "DeploymentPlan",
+    "Information",
+    "LineType",
+    "ModuleReferences",
+    "OperationKind",
+    "PlanDependent",
+    "PlanFinding",
+    "PlanLine",
+    "PlanModule",
+    "PlanOperation",
+    "PlanRemoval",
+    "PlanStatus",
+    "PlanStep",
+    "Remote",
+    "Severity",
+    "StepName",
+    "StepState",
+    "TargetState",
+    "ValidationStatus",
+]
