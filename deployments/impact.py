@@ -81,12 +81,11 @@ def assess(case: Case) -> Impact:
         *_platforms(case),
         *world.moved(),
         *world.collisions(),
-        *world.broken_arrivals(),
+        *world.of_arrivals(),
         *world.broken_consumers(consumers),
     ]
     outdated = list(world.outdated(consumers))
     found.findings += [finding for _, finding in outdated]
-    found.findings += world.newer_in_source()
     found.dependents = _dependents(outdated)
     found.removals = world.removals()
     found.unread = world.unread
@@ -96,6 +95,7 @@ def assess(case: Case) -> Impact:
 class _Place(NamedTuple):
     application: Application
     module: Module
+    arrives: bool = False
 
 
 class _Reference(NamedTuple):
@@ -126,28 +126,29 @@ class _World:
                 if self.after[module.key].application.key == application.key:
                     del self.after[module.key]
         for module in application.modules:
-            self.after[module.key] = _Place(application, module)
+            self.after[module.key] = _Place(application, module, arrives=True)
 
     # What is needed
     def add_dependencies(self) -> list[Application]:
         """Have everything arrive that the source can give to what arrives; in the order in which it was needed."""
         added: list[Application] = []
         is_complete = False
-        while not is_complete:  # what arrives may take away what was found before
-            known, waiting = len(added), list(self.arriving.values())
+        while not is_complete:
+            is_complete, waiting = True, list(self.arriving.values())
             while waiting:
                 for _, _, use in _references(waiting.pop()):
                     if (needed := self._dependency(use)) is not None:
                         self._arrive(needed)
                         added.append(needed)
                         waiting.append(needed)
-            is_complete = len(added) == known
+                        if needed.key in self.case.in_target:
+                            is_complete = False  # what it replaces may have been found by others before
         return added
 
     def _dependency(self, use: Use) -> Application | None:
         """The application of the source that would mend this reference."""
         provider = self.after.get(use.module_key)
-        if provider and not faults_of(provider.module, use):
+        if provider and (provider.arrives or not faults_of(provider.module, use)):
             return None
         home = self.home.get(use.module_key)
         if home is None or home.application.key in self.arriving or home.application.key in self.case.kept_out:
@@ -164,13 +165,42 @@ class _World:
         return offered
 
     # What goes wrong
-    def broken_arrivals(self) -> Iterator[Finding]:
-        """References of what arrives, whoever broke them."""
+    def of_arrivals(self) -> Iterator[Finding]:
+        """Every reference of what arrives: broken, whoever broke it, or to something else than in the source."""
         for application in self.arriving.values():
             for reference in _references(application):
                 provider = self.after.get(reference.use.module_key)
                 if faults := faults_of(provider.module if provider else None, reference.use):
                     yield from self._broken(reference, faults, provider, cause=application)
+                elif provider and not provider.arrives and (home := self.home.get(reference.use.module_key)):
+                    yield from self._otherwise_in_source(reference, provider, home)
+
+    def _otherwise_in_source(self, reference: _Reference, provider: _Place, home: _Place) -> Iterator[Finding]:
+        """The producer stays as the target has it; the source has it in another application, or newer."""
+        application = reference.application
+        if provider.application.key != home.application.key:
+            yield _conflict(
+                ConflictType.PRODUCER_MODULE_MOVED,
+                f"Module {provider.module.name}, which {application} uses, is part of {home.application.name} in "
+                f"{self.case.source}, but of {provider.application.name} in {self.case.target}. Deploy "
+                f"{home.application.name} and {provider.application.name} in one plan.",
+                reference,
+                provider,
+                severity=Severity.WARNING,
+            )
+        known = self.before.get(reference.module.key)
+        is_as_before = known is not None and known.module.version_key == reference.module.version_key
+        is_newer = home.application.age > provider.application.age
+        if not is_as_before and is_newer and home.module.version_key != provider.module.version_key:
+            yield _conflict(
+                ConflictType.NEWER_PRODUCER_MODULE_AVAILABLE,
+                f"{application} would use module {provider.module.name} of {provider.application}, as it is in "
+                f"{self.case.target}; {self.case.source} has a newer one, of {home.application}. Add "
+                f"{home.application.name} to the plan if {application.name} needs it.",
+                reference,
+                provider,
+                severity=Severity.WARNING,
+            )
 
     def consumers_in_target(self) -> list[_Reference]:
         """Every use that an application which stays as it is makes of one that arrives."""
@@ -220,28 +250,6 @@ class _World:
                 ),
             )
 
-    def newer_in_source(self) -> Iterator[Finding]:
-        """What arrives would use a module of the target of which the source has a newer version."""
-        for application in self.arriving.values():
-            for reference in _references(application):
-                provider, home = self.after.get(reference.use.module_key), self.home.get(reference.use.module_key)
-                if provider is None or home is None or provider.application.key in self.arriving:
-                    continue
-                known = self.before.get(reference.module.key)
-                is_as_before = known is not None and known.module.version_key == reference.module.version_key
-                is_newer = home.application.age > provider.application.age
-                if is_as_before or not is_newer or home.module.version_key == provider.module.version_key:
-                    continue
-                yield _conflict(
-                    ConflictType.NEWER_PRODUCER_MODULE_AVAILABLE,
-                    f"{application} would use module {provider.module.name} of {provider.application}, as it is in "
-                    f"{self.case.target}; {self.case.source} has a newer one, of {home.application}. Add "
-                    f"{home.application.name} to the plan if {application.name} needs it.",
-                    reference,
-                    provider,
-                    severity=Severity.WARNING,
-                )
-
     def moved(self) -> Iterator[Finding]:
         """Modules that go from one application to another while the plan has only one of the two."""
         for application in self.arriving.values():
@@ -263,23 +271,6 @@ class _World:
                     consumer=application.key,
                     producer_module=(module.key, there.module.name),
                     consumer_module=(module.key, module.name),
-                )
-            yield from self._moved_producers(application)
-
-    def _moved_producers(self, application: Application) -> Iterator[Finding]:
-        for reference in _references(application):
-            provider, home = self.after.get(reference.use.module_key), self.home.get(reference.use.module_key)
-            if provider is None or home is None or provider.application.key in self.arriving:
-                continue
-            if provider.application.key != home.application.key:
-                yield _conflict(
-                    ConflictType.PRODUCER_MODULE_MOVED,
-                    f"Module {provider.module.name}, which {application} uses, is part of {home.application.name} in "
-                    f"{self.case.source}, but of {provider.application.name} in {self.case.target}. Deploy "
-                    f"{home.application.name} and {provider.application.name} in one plan.",
-                    reference,
-                    provider,
-                    severity=Severity.WARNING,
                 )
 
     def collisions(self) -> Iterator[Finding]:

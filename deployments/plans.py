@@ -423,8 +423,7 @@ def abort_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> lis
 STORE_ABORTED = """
 UPDATE deployments_deploymentplan p SET status = 'aborted', information = '', ended_at = v.ended_at,
     aborted_at = v.at, aborted_by = v.by, aborted_by_username = v.username, aborted_at_step = v.step,
-    abort_reason = v.reason, window_id = v.window_id, target_state = v.target_state,
-    claimed_by = NULL, claimed_until = NULL, attempts = 0
+    abort_reason = v.reason, window_id = v.window_id, target_state = v.target_state
 FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[],
     %s::bigint[], %s::text[]) AS v(id, ended_at, at, by, username, step, reason, window_id, target_state)
 WHERE p.id = v.id

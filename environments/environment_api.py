@@ -53,6 +53,7 @@ class Facts(_Shape):
     application_server_type: Annotated[str, StringConstraints(max_length=20)]
     database_provider: Annotated[str, StringConstraints(max_length=60)]
     deployment_zones: Annotated[list[Zone], Field(max_length=200)] = []
+    capabilities: Annotated[list[Short], Field(max_length=200)] = []
 
 
 class _Published(_Shape):
@@ -76,6 +77,7 @@ class ApplicationItem(_Published):
     kind: Literal["WebResponsive", "Mobile", "Service", "Library"]
     url_path: Short = ""
     is_system: bool = False
+    colour: Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$", to_lower=True)] = ""
     version: Annotated[str, StringConstraints(max_length=40)] = ""
     modules: list[ModuleItem]
 
@@ -127,6 +129,100 @@ class VersionsPage(_Shape):
     versions: list[VersionItem]
 
 
+Identifier = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class ElementItem(_Shape):
+    """What a module offers to others. The same when kind and name are; compatible when the signature is, too."""
+
+    name: Identifier
+    kind: Identifier
+    signature: Identifier = ""
+
+
+class UseItem(_Shape):
+    """What a module uses of another one."""
+
+    module_key: UUID
+    module_name: Name
+    application_key: UUID
+    application_name: Name
+    elements: list[ElementItem] = []
+
+
+class ReferencesItem(_Shape):
+    """What one version of a module offers and uses."""
+
+    key: UUID
+    name: Name
+    version_key: UUID | None = None
+    produces: list[ElementItem] = []
+    consumes: list[UseItem] = []
+
+
+class References(_Shape):
+    """Of an application as it is now, or with `version_key` of that version."""
+
+    application_key: UUID
+    version_key: UUID | None = None
+    modules: list[ReferencesItem]
+
+
+class DeploymentLine(_Shape):
+    line: Annotated[int, Field(ge=1, lt=2**31)]
+    at: AwareDatetime
+    type: Literal["Info", "Warning", "Error"] = "Info"
+    step: Short = ""
+    message: Text
+
+
+class DeploymentStep(_Shape):
+    name: Short
+    state: Literal["waiting", "running", "finished", "failed", "undone"]
+    began_at: AwareDatetime | None = None
+    ended_at: AwareDatetime | None = None
+    warnings: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    errors: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+class Intervention(_Shape):
+    """Something that a person has to decide or to give."""
+
+    kind: Short
+    application_key: UUID | None = None
+    message: Text
+    names: list[Text] = []
+
+
+class DeploymentState(_Shape):
+    """How far a deployment is, with the log since a cursor."""
+
+    id: UUID
+    status: Literal[
+        "running",
+        "needs_user_intervention",
+        "aborting",
+        "aborted",
+        "finished_successful",
+        "finished_with_warnings",
+        "finished_with_errors",
+    ]
+    information: Short = ""
+    reason: Text = ""
+    step: Short = ""
+    steps: list[DeploymentStep] = []
+    interventions: list[Intervention] = []
+    is_applied: bool
+    prepared_until: AwareDatetime | None = None
+    log: list[DeploymentLine] = []
+    cursor: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    more: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.status == "aborted" or self.status.startswith("finished")
+
+
 Value = Annotated[str, StringConstraints(max_length=4_000, pattern=r"^[^\x00]*$")]
 
 
@@ -168,6 +264,18 @@ class SettingsDocument(_Shape):
     endpoints: list[Endpoint] = []
     timers: list[Timer] = []
     extensibility: Extensibility = Extensibility()
+
+
+class ContentSecurityPolicy(_Shape):
+    enabled: bool
+    directives: dict[Short, list[Text]]
+
+
+class ApplicationSecurityDocument(_Shape):
+    """The security settings that an application has of its own; None is as the environment has it."""
+
+    force_https_screens: bool | None
+    content_security_policy: ContentSecurityPolicy | None
 
 
 class LogLine(_Shape):

@@ -390,6 +390,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="deploymentplan",
+            name="trouble_since",
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name="deploymentplan",
             name="two_stage",
             field=models.BooleanField(db_default=False, default=False),
         ),

@@ -17,6 +17,7 @@ from deployments.models.plan import (
     ValidationStatus,
 )
 from deployments.models.progress import LineType, PlanLine, PlanModule, PlanStep, StepState
+from deployments.models.text import PlanText
 
 __all__ = [
     "ConflictType",
@@ -33,6 +34,7 @@ __all__ = [
     "PlanRemoval",
     "PlanStatus",
     "PlanStep",
+    "PlanText",
     "Remote",
     "Severity",
     "StepName",

@@ -86,3 +86,14 @@ class PlanOperation(models.Model):
         """In LifeTime's words: Deploy 1.0."""
         label = OperationKind(self.kind).label
         return f"{label} {self.version_number}" if self.version_number and self.is_deployed else label
+
+    @property
+    def tag_parameters(self) -> dict[str, Any]:
+        """What the source is asked to tag, in the words of its API."""
+        picks = [{"module_key": key, "version_key": picked} for key, picked in sorted(self.module_picks.items())]
+        return {
+            "version": self.version_number,
+            "change_log": self.change_log,
+            **({"base_version_key": str(self.base_version_key)} if self.base_version_key else {}),
+            **({"modules": picks} if picks else {}),
+        }

@@ -156,6 +156,7 @@ class DeploymentPlan(models.Model):
     )
     claimed_by = models.UUIDField(null=True, blank=True, editable=False)
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
+    trouble_since = models.DateTimeField(null=True, blank=True, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     last_line = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
@@ -188,6 +189,7 @@ class DeploymentPlan(models.Model):
             models.Index(fields=["source", "status"], name="plan_source_status"),
             models.Index(fields=["target", "status"], name="plan_target_status"),
             models.Index(fields=["target", "-number"], name="plan_target_newest"),
+            models.Index(fields=["status", "-number"], name="plan_status_newest"),
             models.Index(fields=["created_at"], name="plan_created"),
             models.Index(fields=["started_at"], name="plan_started"),
             models.Index(

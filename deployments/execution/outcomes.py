@@ -1,0 +1,371 @@
+"""What came of a piece of work on a plan, stored in one transaction with what it means.
+
+All of it is guarded by the host's claim: who has lost it changes nothing (`LostClaim`).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Sum
+from django.utils import timezone
+
+from audit import log
+from deployments import journal, occupation, plans, states
+from deployments.journal import Line
+from deployments.models import (
+    DeploymentPlan,
+    Information,
+    LineType,
+    PlanOperation,
+    PlanStatus,
+    PlanStep,
+    Remote,
+    StepName,
+    StepState,
+    TargetState,
+)
+from deployments.models.plan import REASON_LENGTH
+from environments import tagging
+from environments.environment_api import DeploymentState, VersionItem
+
+STEPS = tuple(StepName.values)
+STORED = (
+    *("status", "information", "interventions", "answer", "prepared_until", "remote", "target_state", "ended_at"),
+    *("aborted_at", "aborted_by", "abort_reason", "aborted_at_step"),
+    *("trouble_since", "claimed_by", "claimed_until", "attempts"),
+)
+
+
+class LostClaim(Exception):
+    """The plan is another host's, or over."""
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """There is more to do, by whoever comes next, not before some seconds are over. `trouble` is why not now."""
+
+    seconds: float = 0.0
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The target waits for a person."""
+
+    state: DeploymentState
+
+
+@dataclass(frozen=True)
+class Done:
+    """All seven steps are over. `warning` is what did not go well at the end."""
+
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """It will not go on; the deployment at the target is over, or never began. `reason` of who aborted it stays."""
+
+    reason: str
+    target_state: TargetState = TargetState.UNCHANGED
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It cannot go on, and what goes on at the target has to be stopped first, or was never heard of again."""
+
+    reason: str
+    is_lost: bool = False  # nobody will be able to ask the target
+
+
+Outcome = GoOn | Waits | Done | Stopped | Failed
+
+
+@contextmanager
+def held(plan_id: int, host: UUID) -> Iterator[DeploymentPlan]:
+    """The plan, locked, in a transaction; LostClaim when it is not this host's."""
+    with transaction.atomic():
+        rows = DeploymentPlan.objects.select_for_update(no_key=True, of=("self",))
+        plan = rows.filter(pk=plan_id, claimed_by=host).select_related("source", "target").first()
+        if plan is None:
+            raise LostClaim
+        yield plan
+
+
+def store(plan_id: int, host: UUID, outcome: Outcome) -> None:
+    """Store what came of it and let go of the plan; raises LostClaim."""
+    with held(plan_id, host) as plan:
+        match outcome:
+            case GoOn():
+                entries = _go_on(plan, outcome)
+            case Waits():
+                entries = _wait(plan, outcome.state)
+            case Done():
+                entries = _finish(plan, outcome.warning)
+            case Stopped():
+                entries = _stop(plan, outcome)
+            case Failed():
+                entries = _fail(plan, outcome)
+        plan.claimed_by, plan.attempts = None, 0
+        wait = outcome.seconds if isinstance(outcome, GoOn) else 0.0
+        plan.claimed_until = timezone.now() + timedelta(seconds=wait) if wait else None
+        plan.save(update_fields=STORED)
+        if entries:
+            log.record_all(entries)
+
+
+def _go_on(plan: DeploymentPlan, outcome: GoOn) -> list[log.Entry]:
+    if not outcome.trouble:
+        plan.trouble_since = None
+    elif plan.trouble_since is None:
+        plan.trouble_since = timezone.now()
+        _write(plan, outcome.trouble, LineType.WARNING)
+    return []
+
+
+def _wait(plan: DeploymentPlan, state: DeploymentState) -> list[log.Entry]:
+    information = Information(state.information)
+    if plan.status != PlanStatus.RUNNING:
+        return []  # it is being stopped
+    states.move(plan, PlanStatus.NEEDS_USER_INTERVENTION, information=information)
+    plan.interventions = [one.model_dump(mode="json") for one in state.interventions]
+    plan.prepared_until, plan.answer, plan.trouble_since = state.prepared_until, {}, None
+    _write(plan, f"{information.label}: somebody has to continue or abort the deployment.")
+    return []
+
+
+def _finish(plan: DeploymentPlan, warning: str) -> list[log.Entry]:
+    if warning:
+        _write(plan, warning, LineType.WARNING)
+        PlanStep.objects.filter(plan=plan, name=StepName.SYNCHRONIZING).update(warnings=1)
+    counted = plan.steps.aggregate(errors=Sum("errors"), warnings=Sum("warnings"))
+    if counted["errors"]:
+        status = PlanStatus.FINISHED_WITH_ERRORS
+    elif counted["warnings"]:
+        status = PlanStatus.FINISHED_WITH_WARNINGS
+    else:
+        status = PlanStatus.FINISHED_SUCCESSFUL
+    states.move(plan, status)
+    plan.ended_at, plan.trouble_since = timezone.now(), None
+    plan.steps.exclude(state=StepState.FINISHED).update(state=StepState.FINISHED, ended_at=plan.ended_at)
+    occupation.vacate([plan.pk])
+    _write(plan, f"{status.label}.")
+    return [
+        log.Entry(
+            message=f"Completed deployment plan '{plan.audit_object.name}': {status.label}",
+            on=plan.audit_object,
+            by=log.SYSTEM,
+            succeeded=status != PlanStatus.FINISHED_WITH_ERRORS,
+            details={"status": status.value, "target": plan.target.name},
+        )
+    ]
+
+
+def _stop(plan: DeploymentPlan, outcome: Stopped) -> list[log.Entry]:
+    """The end of a plan that was aborted, or news of one that was ended without word from its target."""
+    was_over = plan.status == PlanStatus.ABORTED
+    if plan.remote == Remote.STARTED:
+        plan.remote = Remote.ENDED
+    plan.target_state, plan.trouble_since = outcome.target_state, None
+    entries = [] if was_over else _abort(plan, outcome.reason)
+    told = {
+        TargetState.UNCHANGED: f"{plan.target} is as it was before.",
+        TargetState.CHANGED: f"{plan.target} had switched over already: what the plan deployed is in place there.",
+        TargetState.UNKNOWN: f"What became of it in {plan.target} is not known.",
+    }[outcome.target_state]
+    _write(plan, told, LineType.INFO if outcome.target_state == TargetState.UNCHANGED else LineType.WARNING)
+    plans.end_steps([plan.pk])
+    occupation.vacate([plan.pk])
+    if was_over:
+        entries.append(
+            log.Entry(
+                message=f"Aborted deployment plan '{plan.audit_object.name}' is over in environment '{plan.target}': "
+                f"{outcome.target_state.label.lower()}",
+                on=plan.audit_object,
+                by=log.SYSTEM,
+                cause=plan.window.audit_key if plan.window_id and plan.window else None,
+            )
+        )
+    return entries
+
+
+def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
+    if plan.status == PlanStatus.ABORTED:
+        if outcome.is_lost:
+            plan.remote = Remote.ENDED
+            occupation.vacate([plan.pk])
+        return []
+    is_under_way = plan.remote == Remote.STARTED
+    if is_under_way and not outcome.is_lost and plan.status == PlanStatus.RUNNING:
+        states.move(plan, PlanStatus.ABORTING)
+        _note_abort(plan, outcome.reason)
+        _write(plan, outcome.reason, LineType.ERROR)
+        return []
+    plan.target_state = TargetState.UNKNOWN if is_under_way else TargetState.UNCHANGED
+    entries = _abort(plan, outcome.reason)
+    if outcome.is_lost:
+        plan.remote = Remote.ENDED
+    if plan.remote != Remote.STARTED:
+        occupation.vacate([plan.pk])
+    plans.end_steps([plan.pk])
+    return entries
+
+
+def _abort(plan: DeploymentPlan, reason: str) -> list[log.Entry]:
+    """The plan is aborted from now on; the reason and the name of who aborted it stay."""
+    states.move(plan, PlanStatus.ABORTED)
+    is_our_own = plan.aborted_at is None
+    if is_our_own:
+        _note_abort(plan, reason)
+        _write(plan, reason, LineType.ERROR)
+    plan.ended_at = timezone.now()
+    _write(plan, "The plan was aborted.", LineType.ERROR)
+    return [
+        log.Entry(
+            message=f"Deployment plan '{plan.audit_object.name}' ended as aborted: {plan.abort_reason}",
+            on=plan.audit_object,
+            by=log.SYSTEM,
+            succeeded=False,
+            details={"step": plan.aborted_at_step, "target_state": plan.target_state, "aborted_by": plan.aborted_by},
+        )
+    ]
+
+
+def _note_abort(plan: DeploymentPlan, reason: str) -> None:
+    plan.aborted_at, plan.aborted_by = timezone.now(), log.SYSTEM.name
+    plan.abort_reason, plan.aborted_at_step = reason[:REASON_LENGTH], plan.step
+
+
+def _write(plan: DeploymentPlan, message: str, type_: LineType = LineType.INFO) -> None:
+    journal.write(plan, Line(message=message, type=type_, step=plan.step))
+
+
+# While the work goes on
+
+
+def begin_step(plan_id: int, host: UUID, name: StepName, *lines: Line) -> None:
+    """The plan is at this step; raises LostClaim."""
+    with held(plan_id, host) as plan:
+        _reach(plan, name)
+        journal.write(plan, *lines)
+
+
+def _reach(plan: DeploymentPlan, name: str) -> None:
+    """Steps before this one are finished, this one is running."""
+    now = timezone.now()
+    earlier = plan.steps.filter(name__in=STEPS[: STEPS.index(name)])
+    earlier.exclude(state=StepState.FINISHED).update(state=StepState.FINISHED, ended_at=now)
+    plan.steps.filter(name=name, began_at=None).update(began_at=now)
+    plan.steps.filter(name=name).update(state=StepState.RUNNING, ended_at=None)
+    if plan.step != name:
+        plan.step = name
+        plan.save(update_fields=["step"])
+
+
+def write(plan_id: int, host: UUID, *lines: Line) -> None:
+    with held(plan_id, host) as plan:
+        journal.write(plan, *lines)
+
+
+def store_tag(plan_id: int, operation: PlanOperation, told: VersionItem) -> None:
+    """The source has tagged for this operation; the tag stays, whatever becomes of the plan."""
+    with transaction.atomic():
+        plan = DeploymentPlan.objects.select_related("source").get(pk=plan_id)
+        assert plan.source is not None  # noqa: S101 - for the type checker
+        if operation.application is not None:
+            version = tagging.store(plan.source, operation.application, told, operation.tag_parameters)
+            operation.version = version
+        operation.version_key, operation.version_number = told.key, told.version
+        operation.save(update_fields=["version", "version_key", "version_number"])
+        message = f"{operation.application_name} was tagged as {told.version} in {plan.source}."
+        journal.write(plan, Line(message=message, step=StepName.RETRIEVING))
+        log.record(
+            f"Tagged application '{operation.application_name}' in environment '{plan.source}' as {told.version} "
+            f"(deployment plan '{plan.audit_object.name}')",
+            log.AuditObject(type="application", key=str(operation.application_key), name=operation.application_name),
+            by=log.Actor(name=plan.started_by, username=plan.started_by_username),
+            details={"environment": plan.source.name, "version": told.version, "version_key": str(told.key)},
+        )
+
+
+def store_packages(operations: Sequence[PlanOperation]) -> None:
+    PlanOperation.objects.bulk_update(operations, ["package_digest", "package_bytes"])
+
+
+def store_transferred(transferred: dict[str, int], plan_id: int) -> None:
+    """Bytes at the target, by digest."""
+    for digest, there in transferred.items():
+        PlanOperation.objects.filter(plan=plan_id, package_digest=digest).update(transferred_bytes=there)
+
+
+def note_remote(plan_id: int, host: UUID, remote: Remote) -> None:
+    """Before the target is asked to start: from now on it must be asked what became of it. Raises LostClaim."""
+    with held(plan_id, host) as plan:
+        if plan.status != PlanStatus.RUNNING:
+            raise LostClaim
+        plan.remote = remote
+        plan.save(update_fields=["remote"])
+
+
+def store_state(plan_id: int, host: UUID, state: DeploymentState) -> None:
+    """How far the target is, with the lines of its log that are new; raises LostClaim."""
+    with held(plan_id, host) as plan:
+        for told in state.steps:
+            if told.name not in STEPS:
+                continue
+            values: dict[str, Any] = {"warnings": told.warnings, "errors": told.errors}
+            if told.name != StepName.SYNCHRONIZING:  # it is over when the console has synchronized, too
+                values |= {"state": told.state, "ended_at": told.ended_at}
+                if told.name != StepName.RETRIEVING:  # it began when the console asked the source
+                    values["began_at"] = told.began_at
+            plan.steps.filter(name=told.name).update(**values)
+        fields = []
+        if state.step in STEPS and state.step != plan.step and not state.is_over:
+            plan.step = state.step
+            fields.append("step")
+            if plan.step == StepName.SYNCHRONIZING:
+                _reach(plan, plan.step)
+        if plan.trouble_since:
+            plan.trouble_since = None
+            fields.append("trouble_since")
+        if state.is_applied and plan.target_state != TargetState.CHANGED:
+            plan.target_state = TargetState.CHANGED
+            fields.append("target_state")
+        if fields:
+            plan.save(update_fields=fields)
+        lines = [
+            Line(
+                message=line.message,
+                type=LineType(line.type),
+                step=line.step if line.step in STEPS else "",
+                at=line.at,
+                remote_line=line.line,
+            )
+            for line in state.log
+        ]
+        journal.write(plan, *lines)
+
+
+def note_answered(plan_id: int, host: UUID) -> None:
+    with held(plan_id, host) as plan:
+        plan.answer = {**plan.answer, "is_delivered": True}
+        plan.save(update_fields=["answer"])
+
+
+def note_finished_there(plan_id: int, host: UUID) -> None:
+    """The target has done its part."""
+    with held(plan_id, host) as plan:
+        plan.remote, plan.target_state = Remote.ENDED, TargetState.CHANGED
+        plan.save(update_fields=["remote", "target_state"])
+        _reach(plan, StepName.SYNCHRONIZING)
+
+
+def note_sync(plan_id: int, host: UUID, run_id: int) -> None:
+    with held(plan_id, host) as plan:
+        plan.sync_run_id = run_id
+        plan.save(update_fields=["sync_run"])

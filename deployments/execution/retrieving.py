@@ -1,0 +1,148 @@
+"""The first step: tag in the source what is to be tagged, bring the packages to the target, have it begin.
+
+Safe to do again from the beginning: tags and the deployment have keys of ours, packages their digests.
+"""
+
+import asyncio
+from typing import Any
+
+from deployments import transfer
+from deployments.execution import outcomes, stopping
+from deployments.execution.outcomes import Failed, GoOn, Outcome
+from deployments.execution.work import Work, in_database
+from deployments.journal import Line
+from deployments.models import PlanOperation, Remote, StepName
+from environments import gate, tagging
+from environments.environment_api import DeploymentState, VersionItem, canonical, read
+
+REPORT_SECONDS = 0.5
+BUSY_SECONDS = 5.0  # until a target that has no room for another deployment is asked again
+ACCEPTED_WITH_ERRORS = "broken_reference"
+
+
+async def carry_out(work: Work) -> Outcome:
+    """Raises what the gate raises; TransferRefused and Rejected are what this plan cannot go on with."""
+    await in_database(outcomes.begin_step, work.plan.pk, work.host, StepName.RETRIEVING)
+    operations = await in_database(_operations, work)
+    if work.plan.source_id is not None:
+        async with work.contact_source() as source, work.contact_target() as target:
+            try:
+                await _tag(work, source, operations)
+                packages = [await _package(source, operation) for operation in operations]
+                await in_database(outcomes.store_packages, operations)
+                await _transfer(work, source, target, packages)
+            except transfer.TransferRefused as refusal:
+                return Failed(str(refusal))
+            except gate.Rejected as rejection:
+                return Failed(str(rejection))
+    return await _start(work, operations)
+
+
+def _operations(work: Work) -> list[PlanOperation]:
+    operations = work.plan.operations.select_related("application").order_by("position", "pk")
+    return [operation for operation in operations if operation.is_deployed]
+
+
+async def _tag(work: Work, source: gate.Client, operations: list[PlanOperation]) -> None:
+    for operation in operations:
+        if operation.is_tagged_first and operation.version_key is None:
+            told = await tagging.ask(
+                source,
+                operation.application_key,
+                key=operation.key,
+                parameters=operation.tag_parameters,
+                by=work.by,
+            )
+            await in_database(outcomes.store_tag, work.plan.pk, operation, told)
+
+
+async def _package(source: gate.Client, operation: PlanOperation) -> transfer.Package:
+    """Where the source offers the package of the operation's version."""
+    path = f"/applications/{operation.application_key}/versions/{operation.version_key}"
+    told = read(await source.get(path), VersionItem, step="GET version")
+    if told.package is None:
+        raise gate.Rejected(f"The source has no package of {operation.application_name} {told.version}.")
+    operation.package_digest, operation.package_bytes = told.package.digest, told.package.bytes
+    return transfer.Package(path=f"{path}/package", digest=told.package.digest, size=told.package.bytes)
+
+
+async def _transfer(work: Work, source: gate.Client, target: gate.Client, packages: list[transfer.Package]) -> None:
+    progress: dict[str, int] = {}
+    total = sum(package.size or 0 for package in packages)
+    line = Line(
+        message=f"Uploading {len(packages)} packages, {total:,} bytes, from {work.plan.source} to {work.plan.target}.",
+        step=StepName.RETRIEVING,
+    )
+    await in_database(outcomes.write, work.plan.pk, work.host, line)
+    reporting = asyncio.create_task(_report(work, progress))
+    try:
+        sent = await transfer.transfer_all(
+            source, target, packages, on_progress=lambda digest, there, size: progress.update({digest: there})
+        )
+    finally:
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+    await in_database(outcomes.store_transferred, dict(progress), work.plan.pk)
+    there = f" {total - sent:,} were there already." if sent < total else ""
+    done = Line(message=f"{sent:,} bytes were uploaded.{there}", step=StepName.RETRIEVING)
+    await in_database(outcomes.write, work.plan.pk, work.host, done)
+
+
+async def _report(work: Work, progress: dict[str, int]) -> None:
+    while True:
+        await asyncio.sleep(REPORT_SECONDS)
+        if progress:
+            told = dict(progress)
+            progress.clear()
+            await in_database(outcomes.store_transferred, told, work.plan.pk)
+
+
+async def _start(work: Work, operations: list[PlanOperation]) -> Outcome:
+    """Have the target begin. It is noted beforehand: from then on only the target knows what becomes of it."""
+    order = await in_database(_order, work, operations)
+    async with stopping.contact(work) as target:
+        await in_database(outcomes.note_remote, work.plan.pk, work.host, Remote.STARTED)
+        try:
+            state = read(await target.post("/deployments", canonical(order)), DeploymentState, step="POST deployments")
+        except gate.Rejected as rejection:
+            return await _refused(work, rejection)
+        await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+    return GoOn()
+
+
+async def _refused(work: Work, rejection: gate.Rejected) -> Outcome:
+    """It has not begun there. What only has to wait for others is tried again."""
+    if rejection.is_about_contact or not 400 <= rejection.status < 500:
+        raise rejection  # whether it has begun is found out by trying again
+    if rejection.code == "key-taken":
+        return Failed(str(rejection))
+    await in_database(outcomes.note_remote, work.plan.pk, work.host, Remote.NONE)
+    if rejection.code in ("deployment-busy", "module-busy"):
+        return GoOn(seconds=BUSY_SECONDS, trouble=f"{rejection} The plan waits for it.")
+    return Failed(str(rejection))
+
+
+def _order(work: Work, operations: list[PlanOperation]) -> dict[str, Any]:
+    """The body of POST deployments: the same whenever it is made."""
+    plan = work.plan
+    accept = [ACCEPTED_WITH_ERRORS] if plan.continue_with_errors else []
+    if plan.accept_module_removal:
+        accept.append("module_removal")
+    dependents = plan.dependents.filter(is_selected=True).order_by("application_key") if plan.redeploy_outdated else []
+    return {
+        "id": str(plan.key),
+        "label": plan.audit_object.name,
+        "by": work.by,
+        "two_stage": plan.two_stage,
+        "applications": [
+            {
+                "application_key": str(operation.application_key),
+                "package": operation.package_digest,
+                **({"settings": operation.settings} if operation.settings else {}),
+                **({"deployment_zone": operation.zone_key} if operation.zone_key else {}),
+            }
+            for operation in operations
+        ],
+        "redeploy": [str(one.application_key) for one in dependents],
+        "accept": accept,
+    }

@@ -1,0 +1,110 @@
+"""Stopping the deployment at the target: aborted by a person or by maintenance mode, and found out afterwards."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from audit import log
+from deployments.execution import outcomes
+from deployments.execution.outcomes import Failed, GoOn, Outcome, Stopped
+from deployments.execution.work import Work, in_database
+from deployments.models import DeploymentPlan, PlanStatus, Remote, TargetState
+from environments import gate, sync
+from environments.environment_api import DeploymentState, canonical, read
+from environments.models import Purpose, SyncTrigger
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 0.2
+OUT_OF_REACH_SECONDS = 30.0  # after which a plan is over without word from its target, which is asked later
+
+
+@asynccontextmanager
+async def contact(work: Work) -> AsyncIterator[gate.Client]:
+    """A contact with the target, whose last words are to stop the deployment when maintenance mode calls it off.
+
+    They are part of the contact that they end, so the environment is quiet when they are over.
+    """
+
+    async def farewell(target: gate.Client) -> None:
+        if await in_database(_is_to_be_stopped, work):
+            state = await _tell(work, target)
+            if state.is_over:
+                await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+                await in_database(outcomes.store, work.plan.pk, work.host, of(state))
+
+    async with work.session.contact(
+        work.plan.target_id, Purpose.DEPLOY, plan_number=work.plan.number, farewell=farewell
+    ) as target:
+        yield target
+
+
+def _is_to_be_stopped(work: Work) -> bool:
+    """Not when only the lease was lost: then another worker goes on."""
+    aborted = DeploymentPlan.objects.filter(pk=work.plan.pk, status=PlanStatus.ABORTED, remote=Remote.STARTED).first()
+    if aborted is not None:
+        work.plan = aborted
+    return aborted is not None
+
+
+async def carry_out(work: Work) -> Outcome:
+    """Stop what the plan has under way at the target, and find out what has become of it."""
+    if work.plan.remote != Remote.STARTED:
+        return Stopped(work.plan.abort_reason, TargetState(work.plan.target_state))
+    try:
+        async with work.contact_target() as target:
+            state = await _end(work, target)
+    except gate.Unreachable as trouble:
+        if work.plan.status == PlanStatus.ABORTING and work.plan.trouble_since is not None:
+            return Failed(str(trouble))
+        return GoOn(seconds=OUT_OF_REACH_SECONDS, trouble=str(trouble))
+    if state is None:
+        return Stopped(work.plan.abort_reason)  # it never began
+    await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+    outcome = of(state)
+    if outcome.target_state == TargetState.CHANGED:
+        await in_database(_synchronize, work)
+    return outcome
+
+
+async def _end(work: Work, target: gate.Client) -> DeploymentState | None:
+    """Tell the target to stop and wait until its deployment is over; None when it knows none."""
+    try:
+        state = await _tell(work, target)
+    except gate.Rejected as rejection:
+        if rejection.code == "deployment-unknown":
+            return None
+        if rejection.code != "too-late":
+            raise
+        state = await _look(work, target)
+    while not state.is_over:
+        await asyncio.sleep(PAUSE)
+        state = await _look(work, target)
+    return state
+
+
+def of(state: DeploymentState) -> Stopped:
+    """The end of a plan whose deployment at the target ended like this."""
+    is_changed = state.is_applied or state.status != "aborted"
+    reason = state.reason or "The target aborted the deployment."
+    return Stopped(reason, TargetState.CHANGED if is_changed else TargetState.UNCHANGED)
+
+
+def _synchronize(work: Work) -> None:
+    """What the target has now differs from what is shown."""
+    try:
+        sync.request(work.plan.target, trigger=SyncTrigger.DEPLOYMENT, by=log.SYSTEM, is_full=False)
+    except gate.Refused as refusal:
+        logger.info("%s is not synchronized: %s", work.plan.target, refusal)
+
+
+async def _tell(work: Work, target: gate.Client) -> DeploymentState:
+    by = {"name": work.plan.aborted_by or "System", "username": work.plan.aborted_by_username}
+    body = {"reason": (work.plan.abort_reason or "The console stops it.")[:500], "by": by}
+    answer = await target.post(f"{work.path}/abort", canonical(body))
+    return read(answer, DeploymentState, step="POST abort")
+
+
+async def _look(work: Work, target: gate.Client) -> DeploymentState:
+    return read(await target.get(f"{work.path}?since=0&limit=2000"), DeploymentState, step="GET deployment")

@@ -1,0 +1,47 @@
+"""A plan in the hands of a worker, and how the stages of its work talk to the database."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+
+from deployments.models import DeploymentPlan
+from environments import gate
+from environments.models import Purpose
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass
+class Work:
+    """One claim: the plan as it was then, who holds it, and the session that opens contacts for it."""
+
+    plan: DeploymentPlan
+    host: UUID
+    session: gate.Session
+
+    @property
+    def by(self) -> dict[str, str]:
+        """Who started it, as environments are told."""
+        return {"name": self.plan.started_by, "username": self.plan.started_by_username}
+
+    @property
+    def path(self) -> str:
+        """Of the deployment at the target. It has the plan's key, so it is started once."""
+        return f"/deployments/{self.plan.key}"
+
+    def contact_source(self) -> AbstractAsyncContextManager[gate.Client]:
+        assert self.plan.source_id is not None  # noqa: S101 - for the type checker
+        return self.session.contact(self.plan.source_id, Purpose.DEPLOY, plan_number=self.plan.number)
+
+    def contact_target(self) -> AbstractAsyncContextManager[gate.Client]:
+        return self.session.contact(self.plan.target_id, Purpose.DEPLOY, plan_number=self.plan.number)
+
+
+async def in_database(do: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+    """Run a function that asks the database, while the contacts go on."""
+    return await sync_to_async(do)(*arguments, **keywords)

@@ -1,0 +1,23 @@
+"""What the workers do for plans. Each task may be delivered twice."""
+
+from deployments import execution, plans, validation
+from deployments.execution import claims
+from lifetime.queue import enqueue
+
+
+def advance() -> None:
+    """Carry out what there is to do with plans."""
+    execution.advance()
+
+
+def validate(plan_id: int) -> None:
+    """Find out what a plan would do to its target. Delivered twice, the second delivery finds nothing to claim."""
+    validation.run(plan_id)
+
+
+def tick() -> None:
+    """Every minute: take up what a dead worker left behind, and what had to wait until a target is out of maintenance
+    mode."""
+    validation.recover()
+    if claims.is_due():
+        enqueue(plans.ADVANCE)
