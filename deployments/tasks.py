@@ -10,9 +10,9 @@ def advance() -> None:
     execution.advance()
 
 
-def validate(plan_id: int) -> None:
+def validate(plan_id: int, asked_by: str = "") -> None:
     """Find out what a plan would do to its target. Delivered twice, the second delivery finds nothing to claim."""
-    validation.run(plan_id)
+    validation.run(plan_id, asked_by=asked_by)
 
 
 def tick() -> None:

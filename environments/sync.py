@@ -202,6 +202,12 @@ def run(run_ids: Sequence[int]) -> None:
     uvloop.run(_carry_out(errands))
 
 
+async def carry_out(run_ids: Sequence[int]) -> None:
+    """As `run`, for who is in the middle of something else."""
+    if errands := await sync_to_async(_claim)(list(run_ids)):
+        await _carry_out(errands)
+
+
 @cache
 def _collect_garbage_less_often() -> None:
     """A batch makes many objects that live for a moment: looking for cycles among them every 700 objects takes a

@@ -20,10 +20,11 @@ async def carry_out(work: Work) -> Outcome:
         answer = work.plan.answer
         if answer and not answer.get("is_delivered"):
             await _answer(work, target)
-        return await _follow(work, target)
+        return await follow(work, target)
 
 
-async def _follow(work: Work, target: gate.Client) -> Outcome:
+async def follow(work: Work, target: gate.Client) -> Outcome:
+    """Until the target waits for somebody, or is done."""
     cursor, pause, before = "0", FIRST_PAUSE, None
     while True:
         state = await ask(work, target, since=cursor)

@@ -325,7 +325,7 @@ def store_state(plan_id: int, host: UUID, state: DeploymentState) -> None:
                     values["began_at"] = told.began_at
             plan.steps.filter(name=told.name).update(**values)
         fields = []
-        if state.step in STEPS and state.step != plan.step and not state.is_over:
+        if state.step in STEPS and state.step != plan.step and not state.status.startswith("finished"):
             plan.step = state.step
             fields.append("step")
             if plan.step == StepName.SYNCHRONIZING:

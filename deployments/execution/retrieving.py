@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from deployments import transfer
-from deployments.execution import outcomes, stopping
+from deployments.execution import following, outcomes, stopping
 from deployments.execution.outcomes import Failed, GoOn, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.journal import Line
@@ -21,7 +21,7 @@ ACCEPTED_WITH_ERRORS = "broken_reference"
 
 
 async def carry_out(work: Work) -> Outcome:
-    """Raises what the gate raises; TransferRefused and Rejected are what this plan cannot go on with."""
+    """Raises what the gate raises."""
     await in_database(outcomes.begin_step, work.plan.pk, work.host, StepName.RETRIEVING)
     operations = await in_database(_operations, work)
     if work.plan.source_id is not None:
@@ -33,8 +33,6 @@ async def carry_out(work: Work) -> Outcome:
                 await _transfer(work, source, target, packages)
             except transfer.TransferRefused as refusal:
                 return Failed(str(refusal))
-            except gate.Rejected as rejection:
-                return Failed(str(rejection))
     return await _start(work, operations)
 
 
@@ -107,7 +105,7 @@ async def _start(work: Work, operations: list[PlanOperation]) -> Outcome:
         except gate.Rejected as rejection:
             return await _refused(work, rejection)
         await in_database(outcomes.store_state, work.plan.pk, work.host, state)
-    return GoOn()
+        return await following.follow(work, target)  # in the same contact, so that its last words can stop it
 
 
 async def _refused(work: Work, rejection: gate.Rejected) -> Outcome:

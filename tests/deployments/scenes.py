@@ -1,46 +1,93 @@
-"""What tests of plans begin with: a source and a target that really run, with applications that are known here."""
+"""What tests of plans begin with: sources and targets that really run, with applications that are known here."""
 
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
 from uuid import UUID
+
+from django.db import connections
 
 from deployments import execution, plans
 from deployments.models import DeploymentPlan, OperationKind, ValidationStatus
 from deployments.plans import Choice
 from environments import sync
-from environments.models import Application, Environment
+from environments.models import Application
 from tests.factories import actor, create_environment
 from tests.platforms import Platform, package
 
+PLACES = 60
+
+
+class Place:
+    """One environment of a platform that hosts many; no other test has touched it."""
+
+    def __init__(self, platform, number):
+        self.platform = platform
+        self.address = platform.addresses[number - 1]
+
+    def __getattr__(self, name):
+        """What the platform can do, here."""
+        do = getattr(self.platform, name)
+        return lambda *arguments, **keywords: do(*arguments, address=self.address, **keywords)
+
+    def registered(self, **values):
+        return create_environment(address=self.address, token=self.platform.token, **values)
+
+    def publish_web(self, name="Hotel", page="<h1>Hotel 1</h1>", *, tag="", **content):
+        """A developer publishes a web application; with `tag` it is tagged there, and the version answered."""
+        made = package(name, None, web={"index.html": page.encode()}, **content)
+        application = self.publish_package(made)
+        if not tag:
+            return application
+        answer = self.tag(application["key"], tag)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    def page(self, path="Hotel"):
+        """What is served to whoever opens the application; "" when there is none."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/{path}/", timeout=10) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return ""
+            raise
+
+    def version(self, name="Hotel"):
+        """The application's, as the environment itself tells it; "" when it has none."""
+        feed = self.call("GET", "/applications?limit=2000").json
+        return next((one["version"] for one in feed["applications"] if one["name"] == name), "")
+
+    def heard(self, *, after, before=None):
+        """Requests that the console made, or had under way, between two instants, by the access log."""
+        return [
+            f"{line['method']} {line['path']}"
+            for line in self.log()
+            if datetime.fromisoformat(line["ended_at"] or line["began_at"]) > after
+            and (before is None or datetime.fromisoformat(line["began_at"]) < before)
+            and line["contact"] != 1  # the tests' own
+        ]
+
 
 @contextmanager
-def two_platforms(folder):
+def platforms(folder):
+    """Two platforms with many environments each, for a module of tests; answers what gives the next pair."""
     with (
-        Platform.start(folder / "source", name="Development", applications=0) as source,
-        Platform.start(folder / "target", name="Production", purpose="Production", applications=0) as target,
+        Platform.start(folder / "source", count=PLACES, applications=0) as source,
+        Platform.start(folder / "target", name="Production", count=PLACES, applications=0) as target,
     ):
-        yield source, target
+        numbers = count(1)
 
+        def pair():
+            number = next(numbers)
+            return Place(source, number), Place(target, number)
 
-def registered(source, target):
-    """The two environments, as the console knows them."""
-    return (
-        create_environment(platform=source, name="Development", position=1),
-        create_environment(platform=target, name="Production", purpose="Production", position=2),
-    )
-
-
-def publish(platform, name="Hotel", page="<h1>Hotel 1</h1>", *, tag="", **content):
-    """A developer publishes a web application; with `tag` it is tagged there, and the version answered."""
-    application = platform.publish_package(package(name, None, web={"index.html": page.encode()}, **content))
-    if not tag:
-        return application
-    answer = platform.tag(application["key"], tag)
-    assert answer.status == 201, answer.body
-    return answer.json
+        yield pair
 
 
 def synchronize(*environments):
@@ -49,6 +96,31 @@ def synchronize(*environments):
         sync.run([run.pk])
         run.refresh_from_db()
         assert run.status == "finished", run.message
+
+
+class Scene:
+    """A source with Hotel 1.0 tagged, a target that may have it, both known here."""
+
+    def __init__(self, pair, *, deployed="", **target):
+        self.development, self.production = pair
+        self.first = self.development.publish_web(tag="1.0")
+        self.source = self.development.registered(name="Development", position=1)
+        self.target = self.production.registered(name="Production", position=2, purpose="Production", **target)
+        synchronize(self.source, self.target)
+        if deployed:
+            plan = advanced(self.started(deploy(self.first["key"])))
+            assert plan.status == "finished_successful", told(plan)
+
+    def publish(self, page="<h1>Hotel 2</h1>", *, tag="2.0", **content):
+        """The next version in the source, known here."""
+        made = self.development.publish_web(page=page, tag=tag, **content)
+        synchronize(self.source)
+        return made
+
+    def started(self, *choices, **how):
+        """A plan that somebody has started; nobody has worked on it yet."""
+        plan = plans.create(self.source, self.target, by=actor("Grace Hopper"), choices=choices)
+        return plans.start(validated(plan), by=actor("Grace Hopper"), **how)
 
 
 def deploy(version_key, name="Hotel", **more):
@@ -67,35 +139,40 @@ def validated(plan):
     DeploymentPlan.objects.filter(pk=plan.pk).update(
         validation=ValidationStatus.FINISHED, validated_revision=plan.revision
     )
-    plan.refresh_from_db()
-    return plan
+    return fresh(plan)
 
 
-def started(source, target, *choices, **how):
-    plan = plans.create(source, target, by=actor(), choices=choices)
-    return plans.start(validated(plan), by=actor(), **how)
+def fresh(plan):
+    return DeploymentPlan.objects.select_related("source", "target", "window").get(pk=plan.pk)
 
 
 def advanced(plan):
     """The plan after the workers did what there was to do."""
     execution.advance()
-    return DeploymentPlan.objects.select_related("source", "target").get(pk=plan.pk)
+    return fresh(plan)
 
 
-def page_of(platform, path="Hotel"):
-    """What the platform serves to whoever opens the application; "" when it has none."""
+@contextmanager
+def workers():
+    """Somebody who carries out what there is to do, meanwhile."""
+    over = threading.Event()
+
+    def work():
+        try:
+            while not over.is_set():
+                execution.advance()
+                over.wait(0.05)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=work)
+    thread.start()
     try:
-        with urllib.request.urlopen(f"{platform.address}/{path}/", timeout=10) as answer:  # noqa: S310
-            return answer.read().decode()
-    except urllib.error.HTTPError as error:
-        assert error.code == 404
-        return ""
-
-
-def version_in(platform, name="Hotel"):
-    """The version of the application as the platform itself tells it; "" when it has none."""
-    feed = platform.call("GET", "/applications?limit=2000").json
-    return next((one["version"] for one in feed["applications"] if one["name"] == name), "")
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def wait_for(condition, *, seconds=20.0):
@@ -105,10 +182,17 @@ def wait_for(condition, *, seconds=20.0):
         time.sleep(0.02)
 
 
+def wait_for_status(plan, *statuses, seconds=20.0):
+    wait_for(lambda: fresh(plan).status in statuses, seconds=seconds)
+    return fresh(plan)
+
+
+def wait_for_step(plan, step):
+    """Until the target is at this step, as far as the console knows."""
+    wait_for(lambda: fresh(plan).step == step)
+    return fresh(plan)
+
+
 def told(plan):
     """The plan's log, for the message of a failed test."""
     return json.dumps([f"{line.type}: {line.message}" for line in plan.lines.order_by("line")], indent=1)
-
-
-def environment(key):
-    return Environment.objects.get(key=key)
