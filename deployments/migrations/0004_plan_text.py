@@ -29,6 +29,14 @@ BEGIN
     RETURN NULL;
 END $$;
 
+CREATE FUNCTION deployments_plan_deleted() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM deployments_plantext WHERE plan_id = OLD.id;  -- written anew when its operations went, just before it
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER plan_text_of_deleted AFTER DELETE ON deployments_deploymentplan
+    FOR EACH ROW EXECUTE FUNCTION deployments_plan_deleted();
 CREATE TRIGGER plan_text_of_new AFTER INSERT ON deployments_deploymentplan
     FOR EACH ROW EXECUTE FUNCTION deployments_plan_written();
 CREATE TRIGGER plan_text_of_changed AFTER UPDATE ON deployments_deploymentplan
@@ -47,6 +55,8 @@ DROP TRIGGER plan_text_of_removed ON deployments_planoperation;
 DROP TRIGGER plan_text_of_added ON deployments_planoperation;
 DROP TRIGGER plan_text_of_changed ON deployments_deploymentplan;
 DROP TRIGGER plan_text_of_new ON deployments_deploymentplan;
+DROP TRIGGER plan_text_of_deleted ON deployments_deploymentplan;
+DROP FUNCTION deployments_plan_deleted();
 DROP FUNCTION deployments_operations_written();
 DROP FUNCTION deployments_plan_written();
 DROP FUNCTION deployments_note_plan_text(bigint[]);
