@@ -11,7 +11,7 @@ def advance() -> None:
 
 
 def validate(plan_id: int, asked_by: str = "") -> None:
-    """Find out what a plan would do to its target. Delivered twice, the second delivery finds nothing to claim."""
+    """Find out what a plan would do to its target. Delivered twice, the second finds nothing to claim."""
     validation.run(plan_id, asked_by=asked_by)
 
 
