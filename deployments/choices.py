@@ -29,7 +29,7 @@ class Choice:
 
 
 def replace_operations(plan: DeploymentPlan, choices: Sequence[Choice]) -> None:
-    """Make these the plan's operations; settings of applications that stay are kept. Raises ValidationError."""
+    """Make these the plan's operations. Those of applications that stay keep their settings. Raises ValidationError."""
     keys = [choice.application_key for choice in choices]
     if len(set(keys)) < len(keys):
         raise ValidationError("An application is in the plan twice.")
@@ -40,7 +40,7 @@ def replace_operations(plan: DeploymentPlan, choices: Sequence[Choice]) -> None:
     status = {(one.environment_id, one.application_id): one for one in statuses}
     blocks = ApplicationBlock.objects.in_force().filter(environment=plan.target, application__key__in=keys)
     blocked = set(blocks.values_list("application_id", flat=True))
-    settings = dict(plan.operations.values_list("application_key", "sealed_settings_text"))
+    before = {one.application_key: one for one in plan.operations.all()}
     operations = []
     for position, choice in enumerate(choices):
         application = applications.get(choice.application_key)
@@ -58,7 +58,8 @@ def replace_operations(plan: DeploymentPlan, choices: Sequence[Choice]) -> None:
             module_picks=dict(choice.module_picks),
             zone_key=choice.zone_key,
             is_proposed=choice.is_proposed,
-            sealed_settings_text=settings.get(application.key, ""),
+            sealed_settings_text=before[application.key].sealed_settings_text if application.key in before else "",
+            is_dependency=application.key in before and before[application.key].is_dependency,
         )
         here = status.get((plan.source_id or 0, application.pk))
         there = status.get((plan.target_id, application.pk))

@@ -130,6 +130,21 @@ def of_tags(operations: Iterable[PlanOperation], source: Side | None) -> list[Fi
     return found
 
 
+def of_overwritten(operations: Iterable[PlanOperation], target: Side) -> list[Finding]:
+    """Changes made in the target itself, as a hotfix, that nobody has brought to the source by a tag."""
+    found = []
+    for operation in operations:
+        there = target.applications.get(operation.application_key)
+        if there is not None and there.is_modified:
+            since = f" since {there.version} was tagged" if there.version else ""
+            message = (
+                f"{there.name} was changed in {target.environment} itself{since}; the changes are lost there unless "
+                f"{operation.version_number or 'what is deployed'} has them, too."
+            )
+            found.append(_warning(message, there.key))
+    return found
+
+
 async def of_downgrades(operations: Iterable[PlanOperation], source: Side | None, target: Side) -> list[Finding]:
     """Versions that are older than what they would replace, by number and by date. A rollback is younger by date."""
     found = []

@@ -107,7 +107,7 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, tzinfo=timezone.get_current_timezone())
 
 
-class EnvironmentField(forms.ModelChoiceField):
+class EnvironmentField(forms.ModelChoiceField[Environment]):
     """One of the environments that the person has access to."""
 
     def __init__(self, **options: Any) -> None:
@@ -139,7 +139,12 @@ class RouteForm(DialogForm):
 
 
 class CreatePlanForm(RouteForm):
-    """A new plan."""
+    """A new plan: from where to where, and what it begins with."""
+
+    begin = forms.BooleanField(
+        label="Begin with the applications that are ahead of the target", required=False, initial=True
+    )
+    application = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
 
 class ReuseForm(RouteForm):

@@ -123,7 +123,8 @@ class _World:
         self.arriving[application.key] = application
         if there := self.case.in_target.get(application.key):
             for module in there.modules:
-                if self.after[module.key].application.key == application.key:
+                place = self.after.get(module.key)
+                if place and place.application.key == application.key:
                     del self.after[module.key]
         for module in application.modules:
             self.after[module.key] = _Place(application, module, arrives=True)

@@ -149,7 +149,7 @@ def entries(plans: Collection[DeploymentPlan]) -> list[Entry]:
     counts: dict[int, int] = {}
     for operation in first.only(*shown).order_by("plan", "position", "pk"):
         named.setdefault(operation.plan_id, []).append(operation)
-        counts[operation.plan_id] = operation.count  # type: ignore[attr-defined]
+        counts[operation.plan_id] = operation.count
     return [Entry(plan=plan, applications=counts.get(plan.pk, 0), named=named.get(plan.pk, [])) for plan in plans]
 
 

@@ -54,6 +54,10 @@ class Reading:
         return any(task.is_active for task in self.tasks)
 
     @property
+    def done(self) -> int:
+        return sum(not task.is_active for task in self.tasks)
+
+    @property
     def failed(self) -> list[ApplicationTask]:
         return [task for task in self.tasks if not task.is_active and task.message]
 
@@ -179,3 +183,20 @@ def answering(plan: DeploymentPlan) -> list[Wanted]:
         if one.setting.kind == "site_properties"
         and {one.setting.name, f"{one.setting.module}.{one.setting.name}"} & named.get(str(one.application_key), set())
     ]
+
+
+def merged(plan: DeploymentPlan, given: Mapping[UUID, dict[str, Any]]) -> dict[UUID, dict[str, Any]]:
+    """What the plan has for these applications already, with what is given now instead of it."""
+    if not given:
+        return {}
+    found: dict[UUID, dict[str, Any]] = {}
+    for operation in _operations(plan):
+        if (news := given.get(operation.application_key)) is None:
+            continue
+        document = dict(operation.settings)
+        for kind, entries in news.items():
+            names = {(one["module_key"], one["name"]) for one in entries}
+            kept = [one for one in document.get(kind, []) if (one["module_key"], one["name"]) not in names]
+            document[kind] = [*kept, *entries]
+        found[operation.application_key] = document
+    return found

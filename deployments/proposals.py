@@ -86,6 +86,11 @@ class Candidate:
         return not same or self.source_is_modified or self.target_is_modified
 
     @property
+    def is_proposed(self) -> bool:
+        """Whether something is to be done with it."""
+        return self.default.kind != OperationKind.NOTHING
+
+    @property
     def may_be_customized(self) -> bool:
         """Whether it can be tagged at all here, and hence with an older version as the base, or picked modules."""
         return any(option.kind == OperationKind.TAG_AND_DEPLOY for option in self.options)
@@ -139,8 +144,8 @@ def candidates(
     rows = list(found.order_by(Lower("name"), "pk").values_list(*fields, *told))
     facts = _Facts(source, target, held, [row[0] for row in rows])
     return [
-        _candidate(facts, pk, key, name, kind, team or "", _Status(*status))
-        for pk, key, name, kind, team, *status in rows
+        _candidate(facts, pk, key, name, kind, team or "", _Status(version, version_key, is_modified))
+        for pk, key, name, kind, team, version, version_key, is_modified in rows
     ]
 
 
@@ -151,8 +156,10 @@ class _Facts:
         self.source, self.target, self.held = source, target, held
         there = ApplicationStatus.objects.filter(environment=target, application__in=ids)
         self.in_target = {
-            pk: _Status(*status)
-            for pk, *status in there.values_list("application", "version", "version_key", "is_modified")
+            pk: _Status(version, key, is_modified)
+            for pk, version, key, is_modified in there.values_list(
+                "application", "version", "version_key", "is_modified"
+            )
         }
         blocks = ApplicationBlock.objects.in_force().filter(environment=target, application__in=ids)
         self.blocks = {
@@ -347,7 +354,7 @@ def rows(plan: DeploymentPlan, held: Permissions) -> list[Row]:
             operation=operation,
             candidate=candidate,
             # An application that is there already stays in its zone.
-            zones=zones if len(zones) > 1 and candidate and not candidate.is_in_target else (),
+            zones=zones if len(zones) > 1 and candidate and not candidate.is_in_target and not candidate.block else (),
         )
         for operation in operations
         for candidate in (found.get(operation.application_key),)

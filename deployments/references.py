@@ -76,29 +76,26 @@ async def _ask_one(client: gate.Client, wanted: Wanted) -> References | None:
     return told
 
 
-def keep(answers: Iterable[References]) -> None:
+def keep(answers: Collection[References]) -> None:
     """Store what was told; what is known stays."""
-    answers = list(answers)
-    known_applications = Application.objects.filter(key__in=[answer.application_key for answer in answers])
-    names = dict(known_applications.values_list("key", "name"))
-    ModuleReferences.objects.bulk_create(
-        (
-            ModuleReferences(
-                module_key=module.key,
-                version_key=module.version_key,
-                module_name=module.name,
-                application_key=answer.application_key,
-                application_name=names.get(answer.application_key, ""),
-                produces=[one.model_dump(mode="json") for one in module.produces],
-                consumes=[one.model_dump(mode="json") for one in module.consumes],
-            )
-            for answer in answers
-            for module in answer.modules
-            if module.version_key is not None
-        ),
-        ignore_conflicts=True,
-        batch_size=1000,
-    )
+    applications = Application.objects.filter(key__in=[answer.application_key for answer in answers])
+    names = dict(applications.values_list("key", "name"))
+    rows = [
+        ModuleReferences(
+            module_key=module.key,
+            version_key=module.version_key,
+            module_name=module.name,
+            application_key=answer.application_key,
+            application_name=names.get(answer.application_key, ""),
+            produces=[one.model_dump(mode="json") for one in module.produces],
+            consumes=[one.model_dump(mode="json") for one in module.consumes],
+        )
+        for answer in answers
+        for module in answer.modules
+        if module.version_key is not None
+    ]
+    rows.sort(key=lambda row: (row.module_key, row.version_key))  # two at once wait for each other, never in a ring
+    ModuleReferences.objects.bulk_create(rows, ignore_conflicts=True, batch_size=1000)
 
 
 def known(version_keys: Collection[UUID]) -> dict[tuple[UUID, UUID], Module]:

@@ -1,6 +1,6 @@
 """What the workers do for plans. Each task may be delivered twice."""
 
-from deployments import execution, plans, validation
+from deployments import execution, plans, references, validation
 from deployments.execution import claims
 from lifetime.queue import enqueue
 
@@ -19,5 +19,6 @@ def tick() -> None:
     """Every minute: take up what a dead worker left behind, and what had to wait until a target is out of maintenance
     mode."""
     validation.recover()
+    references.prune()
     if claims.is_due():
         enqueue(plans.ADVANCE)

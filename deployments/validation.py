@@ -120,7 +120,9 @@ def _claim(plan_id: int, asked_by: str) -> Errand | None:
     claim = {"validation": ValidationStatus.RUNNING, "validated_at": now, "validated_revision": F("revision")}
     if not queued.update(**claim):
         return None
-    plan = DeploymentPlan.objects.select_related("source", "target").get(pk=plan_id)
+    plan = DeploymentPlan.objects.select_related("source", "target").filter(pk=plan_id).first()
+    if plan is None:
+        return None  # discarded
     operations = list(plan.operations.select_related("application").order_by("position", "pk"))
     return Errand(plan=plan, operations=operations, claimed_at=now, asked_by=asked_by)
 
@@ -162,6 +164,7 @@ async def _validate(errand: Errand, session: gate.Session, contacts: AsyncExitSt
         *idle.values(),
         *findings.of_gone(chosen, plan),
         *findings.of_tags(wanted, source),
+        *findings.of_overwritten(wanted, target),
         *await findings.of_downgrades(wanted, source, target),
     ]
     added = await sync_to_async(_as_operations)(plan, assessed.dependencies)
@@ -220,8 +223,10 @@ def _as_operations(plan: DeploymentPlan, dependencies: Sequence[Application]) ->
     used = _used_numbers([one.pk for one in known.values()])
     operations = []
     for dependency in dependencies:
-        application = known[dependency.key]
-        status = statuses[application.pk]
+        application = known.get(dependency.key)
+        status = statuses.get(application.pk) if application else None
+        if application is None or status is None:
+            raise gate.Refused(f"{dependency.name} was removed from {plan.source} meanwhile. Validate the plan again.")
         version = tagged.get(status.version_key) if status.version_key and not status.is_modified else None
         taken = used.get(application.pk, set())
         highest = max([status.version, *taken], key=versions.order)

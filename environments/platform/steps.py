@@ -86,15 +86,16 @@ async def analyze_database(deployment: Deployment) -> Interventions:
     """What would go, and what would lack a value."""
     environment = deployment.environment
     found: Interventions = []
-    for one in arrivals(deployment):
+    ready = arrivals(deployment)
+    kept = {module["key"] for one in ready for module in one.application["modules"]}  # perhaps by another of them
+    for one in ready:
         key = one.application["key"]
         known = environment.find(key)
-        kept = {module["key"] for module in one.application["modules"]}
         gone = [module["name"] for module in known["modules"] if module["key"] not in kept] if known else []
         if gone:
             message = f"{one.application['name']}: modules would be removed: {', '.join(gone)}."
             found.append(_intervention("module_removal", key, message, gone))
-    publishing.refuse_clashes(environment, [one.application for one in arrivals(deployment)])
+    publishing.refuse_clashes(environment, [one.application for one in ready])
     found += missing_settings(environment, deployment, deployment.state["settings"])
     found += [
         _intervention("broken_reference", one.application_key, one.message, list(one.names))

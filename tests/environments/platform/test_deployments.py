@@ -318,6 +318,17 @@ def test_modules_that_would_go_wait_for_a_confirmation(platform):
     assert len(platform.application("Hotel")["modules"]) == 1
 
 
+def test_a_module_that_moves_to_another_application_of_the_deployment_does_not_go(platform):
+    rooms = {"name": "Rooms"}
+    assert deployed(platform, package("Hotel", "1.0", modules=[{"name": "Hotel"}, rooms]))["status"].startswith("fin")
+    moved = {**rooms, "key": str(module_key_of("Hotel", "Rooms"))}
+    parts = package("Hotel", "2.0", modules=[{"name": "Hotel"}]), package("Reception", "1.0", modules=[moved])
+
+    found = deployed(platform, *parts)
+
+    assert (found["status"], found["interventions"]) == ("finished_successful", []), messages(found)
+
+
 def test_running_processes_that_would_change_wait_for_a_confirmation(platform):
     def version(number, signature):
         return package(
