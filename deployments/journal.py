@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
 from django.db import connection
 
 from deployments.models import DeploymentPlan, LineType
@@ -63,3 +64,16 @@ def write_all(lines: Sequence[tuple[int, Line]]) -> None:
                 "remote_lines": [line.remote_line for _, line in lines],
             },
         )
+
+
+PRUNE = """
+DELETE FROM deployments_planline WHERE id IN (
+    SELECT l.id FROM deployments_planline l JOIN deployments_deploymentplan p ON p.id = l.plan_id
+    WHERE p.ended_at < clock_timestamp() - make_interval(days => %s) ORDER BY l.id LIMIT 10000)
+"""
+
+
+def prune() -> None:
+    """Forget the logs of plans that ended `LEDGER_DAYS` ago; the plans and their steps stay."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRUNE, [settings.LEDGER_DAYS])

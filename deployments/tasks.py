@@ -1,6 +1,6 @@
 """What the workers do for plans. Each task may be delivered twice."""
 
-from deployments import execution, plans, references, validation
+from deployments import execution, journal, plans, references, validation
 from deployments.execution import claims
 from lifetime.queue import enqueue
 
@@ -20,5 +20,6 @@ def tick() -> None:
     mode."""
     validation.recover()
     references.prune()
+    journal.prune()
     if claims.is_due():
         enqueue(plans.ADVANCE)

@@ -141,8 +141,8 @@ async def _attempt(work: Work) -> Outcome:
         return Failed(f"The workers that carried it out stopped answering, {times} times. Look at them, then retry.")
     try:
         return await stage(plan)(work)
-    except LostClaim:
-        raise
+    except (LostClaim, DatabaseError):
+        raise  # nothing can be said of the plan: it is taken up again when the claim is over
     except gate.NotRegistered as refusal:
         return Failed(str(refusal), is_lost=not await in_database(_is_registered, plan))
     except (gate.Refused, gate.CalledOff):

@@ -179,6 +179,7 @@ def _stop(plan: DeploymentPlan, outcome: Stopped) -> list[log.Entry]:
         TargetState.UNKNOWN: f"What became of it in {plan.target} is not known.",
     }[outcome.target_state]
     _write(plan, told, LineType.INFO if outcome.target_state == TargetState.UNCHANGED else LineType.WARNING)
+    plan.save(update_fields=["target_state"])
     plans.end_steps([plan.pk])
     occupation.vacate([plan.pk])
     if was_over:
@@ -212,6 +213,7 @@ def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
         plan.remote = Remote.ENDED
     if plan.remote != Remote.STARTED:
         occupation.vacate([plan.pk])
+    plan.save(update_fields=["target_state"])
     plans.end_steps([plan.pk])
     return entries
 

@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from deployments.models import DeploymentPlan
 from environments import gate
@@ -43,5 +45,13 @@ class Work:
 
 
 async def in_database(do: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
-    """Run a function that asks the database, while the contacts go on."""
-    return await sync_to_async(do)(*arguments, **keywords)
+    """Run a function that asks the database, while the contacts go on. A broken connection is not used again."""
+
+    def ask() -> R:
+        try:
+            return do(*arguments, **keywords)
+        except DatabaseError:
+            connection.close_if_unusable_or_obsolete()
+            raise
+
+    return await sync_to_async(ask)()

@@ -1,12 +1,14 @@
 """Plans carried out between two real platforms."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db import connection, connections
+from django.utils import timezone
 
 from audit.models import AuditEvent
-from deployments import execution, plans
+from deployments import execution, plans, tasks
 from deployments.execution import claims
 from deployments.models import DeploymentPlan, PlanModule
 from environments import registry
@@ -396,3 +398,15 @@ def test_a_retry_deploys_the_tag_that_was_made(scene):
 
     assert plan.status == "finished_successful", told(plan)
     assert scene.production.version() == "1.1"
+
+
+def test_logs_of_long_ago_are_forgotten(scene):
+    plan = advanced(scene.started(deploy(scene.first["key"])))
+    other = advanced(scene.started(deploy(scene.first["key"])))
+    DeploymentPlan.objects.filter(pk=plan.pk).update(ended_at=timezone.now() - timedelta(days=91))
+
+    tasks.tick()
+
+    assert not plan.lines.exists()
+    assert plan.steps.count() == 7
+    assert other.lines.exists()
