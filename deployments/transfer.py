@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, Field
 
@@ -49,6 +49,12 @@ class Package:
     size: int | None = None
 
 
+class Source(Protocol):
+    """Gives packages in parts: an environment does, and whoever keeps uploaded ones."""
+
+    async def get_part(self, path: str, *, start: int, end: int, etag: str) -> gate.Part: ...
+
+
 class PackageState(BaseModel):
     """What the target has of a package."""
 
@@ -71,7 +77,7 @@ class Pace:
 
 
 async def transfer_all(
-    source: gate.Client,
+    source: Source,
     target: gate.Client,
     packages: Iterable[Package],
     *,
@@ -105,7 +111,7 @@ async def transfer_all(
 
 
 async def transfer(
-    source: gate.Client,
+    source: Source,
     target: gate.Client,
     *,
     package_path: str,
@@ -124,7 +130,7 @@ async def transfer(
 class _Transfer:
     def __init__(
         self,
-        source: gate.Client,
+        source: Source,
         target: gate.Client,
         package: Package,
         on_progress: Callable[[int, int], None],

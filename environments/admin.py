@@ -15,28 +15,16 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from environments import maintenance, quiet
+from environments import admin_tables, maintenance
 from environments.forms import ExpectedEndField, ReasonField
-from environments.models import (
-    Application,
-    ApplicationStatus,
-    Contact,
-    Environment,
-    MaintenanceWindow,
-    Module,
-    ModuleStatus,
-    RefusedOperation,
-    SyncRun,
-    SyncState,
-    TechnicalPreview,
-)
-from environments.models.application import InEnvironment
+from environments.models import Environment
 from lifetime import policy
 from lifetime.admin_site import ReadOnlyAdmin
 from lifetime.models import User
 from lifetime.requests import client_address
 
 MOST_AT_ONCE = 1000
+__all__ = ["EnvironmentAdmin", "admin_tables"]  # Django imports this module, and it the tables
 
 
 class SeenField(forms.CharField):
@@ -289,138 +277,3 @@ def _named(request: HttpRequest, form: forms.Form) -> list[Environment]:
 def _by_id(ids: Sequence[int]) -> list[Environment]:
     rows = Environment.objects.select_related("maintenance_window").defer("sealed_token", "security")
     return list(rows.filter(pk__in=ids).in_order())
-
-
-class OfOneEnvironment(admin.SimpleListFilter):
-    """Rows of the environment that another page links to. It offers no list: there may be a thousand of them."""
-
-    title = "environment"
-    parameter_name = "environment__id__exact"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        number = request.GET.get(self.parameter_name, "")
-        if not (number.isascii() and number.isdecimal() and len(number) < 19):
-            return []
-        return [(str(one.pk), one.name) for one in Environment.objects.filter(pk=int(number)).only("pk", "name")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        number = self.value() or ""
-        if number.isascii() and number.isdecimal() and len(number) < 19:
-            return queryset.filter(environment=int(number))
-        return queryset
-
-
-class RowsOfEnvironments(ReadOnlyAdmin[Any]):
-    """Tables that grow for ever: newest first, and no look at all of it."""
-
-    list_select_related = ["environment"]
-    ordering = ["-pk"]
-    actions = None
-
-
-@admin.register(MaintenanceWindow)
-class MaintenanceWindowAdmin(RowsOfEnvironments):
-    list_display = ["enabled_at", "environment", "status", "enabled_by", "reason", "quiet_at", "disabled_at"]
-    list_filter = ["status", OfOneEnvironment]
-    search_fields = ["reason", "enabled_by"]
-    ordering = ["-enabled_at", "-pk"]
-    readonly_fields = ["key", "audit_key", "certificate", "refused"]
-
-    @admin.display(description="certificate")
-    def certificate(self, window: MaintenanceWindow) -> str:
-        ((_, found),) = quiet.certificates([window])
-        return (
-            f"Quiet: {found.time_to_quiet_text}. {found.cut_short} contacts cut short, {found.lost} lost, "
-            f"{found.open} open, {found.breaches} inside the quiet."
-        )
-
-    @admin.display(description="refused operations")
-    def refused(self, window: MaintenanceWindow) -> str:
-        return "; ".join(map(str, window.refused_operations.order_by("operation"))) or "none"
-
-
-@admin.register(RefusedOperation)
-class RefusedOperationAdmin(RowsOfEnvironments):
-    list_display = ["window", "operation", "count", "last_at", "last_by"]
-    list_filter = ["operation"]
-    list_select_related = ["window__environment"]
-
-
-@admin.register(Contact)
-class ContactAdmin(RowsOfEnvironments):
-    list_display = [
-        *("id", "environment", "purpose", "outcome", "step", "worker", "pid", "opened_at", "closed_at", "expires_at"),
-        *("calls", "bytes_sent", "bytes_received"),
-    ]
-    list_filter = ["outcome", "purpose", OfOneEnvironment]
-
-
-@admin.register(SyncRun)
-class SyncRunAdmin(RowsOfEnvironments):
-    list_display = [
-        *(
-            "id",
-            "environment",
-            "status",
-            "trigger",
-            "is_full",
-            "requested_at",
-            "requested_by",
-            "started_at",
-            "ended_at",
-        ),
-        "message",
-    ]
-    list_filter = ["status", "trigger", OfOneEnvironment]
-
-
-@admin.register(SyncState)
-class SyncStateAdmin(RowsOfEnvironments):
-    list_display = ["environment", "due_at", "synchronized_at", "failures", "message", "unreachable_since"]
-    list_filter = [OfOneEnvironment]
-    search_fields = ["environment__name"]
-    ordering = ["pk"]
-
-
-@admin.register(TechnicalPreview)
-class TechnicalPreviewAdmin(RowsOfEnvironments):
-    list_display = ["name", "environment", "is_available", "is_enabled"]
-    list_filter = ["is_enabled", OfOneEnvironment]
-    search_fields = ["name"]
-
-
-@admin.register(Application)
-class ApplicationAdmin(ReadOnlyAdmin[Application]):
-    list_display = ["name", "kind", "is_system", "url_path", "changed_at"]
-    list_filter = ["kind", "is_system"]
-    search_fields = ["name"]
-    ordering = ["-pk"]
-    actions = None
-
-
-@admin.register(Module)
-class ModuleAdmin(ReadOnlyAdmin[Module]):
-    list_display = ["name", "kind", "application", "changed_at"]
-    list_select_related = ["application"]
-    search_fields = ["name"]
-    ordering = ["-pk"]
-    actions = None
-
-
-class StatusAdmin(RowsOfEnvironments):
-    list_filter = ["consistency", OfOneEnvironment]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[InEnvironment]:
-        return super().get_queryset(request).defer("consistency_message")
-
-
-@admin.register(ApplicationStatus)
-class ApplicationStatusAdmin(StatusAdmin):
-    list_display = ["application", "environment", "version", "is_modified", "consistency", "changed_at", "changed_by"]
-    list_select_related = ["application", "environment"]
-
-
-@admin.register(ModuleStatus)
-class ModuleStatusAdmin(StatusAdmin):
-    list_display = ["module", "environment", "is_modified", "consistency", "changed_at", "changed_by"]
-    list_select_related = ["module", "environment"]

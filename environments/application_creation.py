@@ -1,13 +1,12 @@
 """Creating an application for a team, in one environment, from a template that the environment offers."""
 
-import re
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from audit import log
-from environments import application_tasks, applications, gate
+from environments import application_tasks, applications, gate, icons
 from environments.application_tasks import TaskRefused, Work
 from environments.environment_api import ApplicationItem, ApplicationsPage, Template, Templates, canonical, read
 from environments.models import (
@@ -23,7 +22,6 @@ from environments.operations import Operation
 from lifetime.models import Team, TeamApplication
 
 LONGEST_NAME = 100
-COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII | re.IGNORECASE)
 OBJECT = "application"
 
 
@@ -33,6 +31,7 @@ class Wanted:
     name: str
     description: str = ""
     colour: str = ""
+    icon: icons.Picture | None = None
 
 
 def templates(environment: Environment) -> tuple[list[Template], ApplicationTask | None]:
@@ -63,8 +62,7 @@ def request(environment: Environment, team: Team, wanted: Wanted, *, by: log.Act
     name = wanted.name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ValidationError({"name": f"Write a name of at most {LONGEST_NAME} characters in one line."})
-    if wanted.colour and not COLOUR.fullmatch(wanted.colour):
-        raise ValidationError({"colour": "Write a colour like #1a73e8."})
+    colour = icons.clean_colour(wanted.colour)
     with transaction.atomic():
         Environment.objects.filter(pk=environment.pk).lock()
         if wanted.template not in {one.key for one in templates(environment)[0]}:
@@ -85,7 +83,7 @@ def request(environment: Environment, team: Team, wanted: Wanted, *, by: log.Act
                 "team_key": str(team.key),
                 "name": name,
                 "description": wanted.description.strip(),
-                "colour": wanted.colour,
+                "colour": colour,
             },
             entry=log.Entry(
                 message=f"Requested application '{name}' for team '{team}' in environment '{environment}'",
@@ -94,6 +92,8 @@ def request(environment: Environment, team: Team, wanted: Wanted, *, by: log.Act
                 details={"environment": environment.name, "team": team.name, "template": wanted.template},
             ),
         )
+        if wanted.icon:
+            icons.keep(task.key, wanted.icon)  # the application gets this key
     return task
 
 

@@ -1,19 +1,30 @@
 """Forms about applications. Their rules are in the domain modules; forms only read what was typed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.utils.html import escape
+from django.utils.html import escape, format_html
 
-from environments import application_creation, application_settings, tagging
+from environments import (
+    application_creation,
+    application_security,
+    application_settings,
+    icons,
+    security,
+    tag_bases,
+    tagging,
+)
 from environments.application_settings import Changes, Setting
 from environments.environment_api import Template
 from environments.forms import DialogForm, ReasonField
-from environments.models import ApplicationSettings, Environment, EnvironmentFilter
+from environments.models import ApplicationSecurity, ApplicationSettings, Environment, EnvironmentFilter
+from environments.settings_forms import LinesField
+from environments.templatetags.applications import swatch
 from lifetime.models import Team
 
 
@@ -42,8 +53,16 @@ class EnvironmentFilterForm(forms.ModelForm[EnvironmentFilter]):
 
 
 class TagForm(DialogForm):
-    """A version to tag; for a mobile application with the numbers that the stores show."""
+    """A version to tag: of the application as it is, or of an older version, with modules of others.
 
+    For a mobile application with the numbers that the stores show.
+    """
+
+    base_version = forms.ChoiceField(
+        label="Based on",
+        required=False,
+        help_text="To go back, tag an older version again and deploy that: the application here stays as it is.",
+    )
     version = forms.CharField(max_length=40, help_text="One to three numbers with dots between them, like 4.2.")
     change_log = forms.CharField(
         label="Description",
@@ -53,11 +72,25 @@ class TagForm(DialogForm):
         help_text="What changed since the last version.",
     )
 
-    def __init__(self, *args: Any, mobile: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, *args: Any, proposal: tagging.Proposal, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fields["version"].widget.attrs.update({"autocomplete": "off", "inputmode": "decimal", "autofocus": True})
-        self._mobile = mobile
-        for platform, highest in mobile.items():
+        self.fields["version"].widget.attrs.update(
+            {"autocomplete": "off", "inputmode": "decimal", "autofocus": proposal.base is None}
+        )
+        self.fields["base_version"].choices = [  # type: ignore[attr-defined]
+            ("", "The application as it is now"),
+            *((str(one.key), one.version) for one in proposal.bases),
+        ]
+        self.initial.setdefault("base_version", str(proposal.base.key) if proposal.base else "")
+        self.initial.setdefault("version", proposal.suggestion)
+        self._modules = proposal.modules
+        kept = f"as in {proposal.base.version}" if proposal.base else tag_bases.NOW
+        for module in proposal.modules:
+            self.fields[f"pick-{module.key}"] = forms.ChoiceField(
+                label=module.name, required=False, choices=[("", f"Not picked: {kept}"), *module.versions]
+            )
+        self._mobile = proposal.mobile
+        for platform, highest in proposal.mobile.items():
             self.fields[f"{platform.lower()}_version"] = forms.CharField(
                 label=f"{platform} version number",
                 required=False,
@@ -67,11 +100,28 @@ class TagForm(DialogForm):
             )
 
     @property
+    def picks(self) -> list[forms.BoundField]:
+        return [self[f"pick-{module.key}"] for module in self._modules]
+
+    @property
+    def are_picked(self) -> bool:
+        """Whether the picks have to be seen."""
+        return any(field.errors or (self.is_bound and field.value()) for field in self.picks)
+
+    @property
+    def others(self) -> list[forms.BoundField]:
+        return [self["change_log"], *(self[f"{platform.lower()}_version"] for platform in self._mobile)]
+
+    @property
     def wanted(self) -> tagging.Wanted:
         data = self.cleaned_data
         return tagging.Wanted(
             version=data["version"],
             change_log=data["change_log"],
+            base_version_key=UUID(data["base_version"]) if data["base_version"] else None,
+            module_picks={
+                str(module.key): picked for module in self._modules if (picked := data[f"pick-{module.key}"])
+            },
             mobile_versions=[
                 {"platform": platform, "version": number}
                 for platform in self._mobile
@@ -180,6 +230,82 @@ class SettingsForm(forms.Form):
         return {"mode": "custom", "custom": self.cleaned_data["custom"]}
 
 
+class ApplicationSecurityForm(forms.Form):
+    """The security settings of an application's own, as they were last read."""
+
+    digest = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, environment: Environment, found: ApplicationSecurity, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        own, theirs = found.document["content_security_policy"], security.effective(environment)
+        forced = found.document["force_https_screens"]
+        self.fields["digest"].initial = found.digest
+        inherited = f"As {environment.name} has it"
+        self.fields["force_https"] = forms.ChoiceField(
+            label=application_security.HTTPS,
+            choices=[
+                ("", f"{inherited}: {'on' if theirs['force_https_screens'] else 'off'}"),
+                ("on", "On"),
+                ("off", "Off"),
+            ],
+            required=False,
+            initial="" if forced is None else "on" if forced else "off",
+            widget=forms.RadioSelect,
+        )
+        self.fields["policy"] = forms.ChoiceField(
+            label=application_security.CSP,
+            choices=[
+                ("", f"{inherited}: {'on' if theirs['content_security_policy']['enabled'] else 'off'}"),
+                (application_security.OWN, "A policy of its own, with the directives below"),
+                (application_security.OFF, "No policy"),
+            ],
+            required=False,
+            initial="" if own is None else application_security.OWN if own["enabled"] else application_security.OFF,
+            widget=forms.RadioSelect,
+        )
+        shown = own["directives"] if own and own["enabled"] else security.directives(environment)
+        for name, required in security.REQUIRED.items():
+            text = f"Always with {' and '.join(required)}." if required else ""
+            lines = "\n".join(shown.get(name, []))
+            self.fields[name] = LinesField(label=name, help_text=text, initial=lines)
+        others = (" ".join([name, *values]) for name, values in shown.items() if name not in security.REQUIRED)
+        self.fields["other"] = LinesField(
+            label="Other directives",
+            help_text="One directive per line, for example: worker-src 'self' blob:",
+            initial="\n".join(others),
+        )
+
+    @property
+    def directives(self) -> list[forms.BoundField]:
+        return [self[name] for name in [*security.REQUIRED, "other"]]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = self.cleaned_data
+        if cleaned.get("policy") != application_security.OWN:
+            return cleaned
+        for name in security.REQUIRED:
+            try:
+                cleaned[name] = security.clean_values(name, cleaned.get(name, "").split("\n"))
+            except ValidationError as refusal:
+                self.add_error(name, refusal)
+        try:
+            cleaned["other"] = security.clean_other(cleaned.get("other", "").split("\n"))
+        except ValidationError as refusal:
+            self.add_error("other", refusal)
+        return cleaned
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The document; raises ValidationError when its policy lacks what pages need."""
+        data = self.cleaned_data
+        policy: str = data["policy"]
+        directives: dict[str, list[str]] = {}
+        if policy == application_security.OWN:
+            directives = {**{name: data[name] for name in security.REQUIRED}, **data["other"]}
+        forced = {"on": True, "off": False}.get(data["force_https"])
+        return application_security.wanted(force_https=forced, policy=policy, directives=directives)
+
+
 class CreateApplicationForm(forms.Form):
     """A new application for a team."""
 
@@ -189,18 +315,42 @@ class CreateApplicationForm(forms.Form):
         max_length=application_creation.LONGEST_NAME, widget=forms.TextInput({"autocomplete": "off"})
     )
     description = forms.CharField(required=False, max_length=5000, widget=forms.Textarea({"rows": 3}))
-    colour = forms.CharField(required=False, initial="#0b6070", widget=forms.TextInput({"type": "color"}))
+    palette = forms.ChoiceField(label="Colour", required=False, widget=forms.RadioSelect)
+    colour = forms.CharField(
+        label="Another colour",
+        required=False,
+        max_length=7,
+        help_text="Stands instead of the one above. Like #1a73e8.",
+        widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false", "class": "code"}),
+    )
+    icon = forms.FileField(
+        required=False,
+        help_text="A PNG, JPEG or WebP picture of at most 256 KB and 1024 × 1024 pixels.",
+        widget=forms.FileInput({"accept": "image/png,image/jpeg,image/webp"}),
+    )
 
     def __init__(self, *args: Any, teams: QuerySet[Team], templates: Sequence[Template], **options: Any) -> None:
         super().__init__(*args, **options)
+        self.fields["palette"].choices = [  # type: ignore[attr-defined]
+            (colour, format_html("{} {}", swatch(colour), name)) for colour, name in icons.PALETTE.items()
+        ]
+        self.initial.setdefault("palette", next(iter(icons.PALETTE)))
         self.fields["team"].queryset = teams  # type: ignore[attr-defined]
         self.fields["template"].choices = [  # type: ignore[attr-defined]
             (one.key, f"{one.name}: {one.description}" if one.description else one.name) for one in templates
         ]
 
+    def clean_icon(self) -> icons.Picture | None:
+        upload = self.cleaned_data["icon"]
+        return icons.clean(upload.read(icons.LARGEST + 1)) if upload else None
+
     @property
     def wanted(self) -> application_creation.Wanted:
         data = self.cleaned_data
         return application_creation.Wanted(
-            template=data["template"], name=data["name"], description=data["description"], colour=data["colour"]
+            template=data["template"],
+            name=data["name"],
+            description=data["description"],
+            colour=data["colour"] or data["palette"],
+            icon=data["icon"],
         )

@@ -6,6 +6,7 @@ from typing import Any
 from environments import (
     application_creation,
     application_logs,
+    application_security,
     application_settings,
     application_tasks,
     blocked_addresses,
@@ -21,6 +22,8 @@ _ALL: tuple[Work[Any], ...] = (
     tagging.READ_VERSIONS,
     application_settings.READ,
     application_settings.CHANGE,
+    application_security.READ,
+    application_security.CHANGE,
     application_logs.READ,
     application_creation.READ_TEMPLATES,
     application_creation.CREATE,

@@ -17,7 +17,7 @@ from environments.models import Application, Environment
 
 STAGE = """
 CREATE TEMPORARY TABLE IF NOT EXISTS pulled_application (
-    key uuid, name text, kind text, description text, url_path text, is_system boolean, version text,
+    key uuid, name text, kind text, description text, url_path text, is_system boolean, colour text, version text,
     version_key uuid, is_modified boolean, consistency text, consistency_message text,
     changed_at timestamptz, changed_by text) ON COMMIT DELETE ROWS;
 CREATE TEMPORARY TABLE IF NOT EXISTS pulled_module (
@@ -30,19 +30,19 @@ CREATE TEMPORARY TABLE IF NOT EXISTS pulled_module (
 # Rows are taken in the order of their keys: two pulls at once wait for each other, and never in a ring.
 LOOKS = [
     """
-INSERT INTO environments_application AS a (key, name, kind, description, url_path, is_system, changed_at)
-SELECT p.key, p.name, p.kind, p.description, p.url_path, p.is_system, p.changed_at
+INSERT INTO environments_application AS a (key, name, kind, description, url_path, is_system, colour, changed_at)
+SELECT p.key, p.name, p.kind, p.description, p.url_path, p.is_system, p.colour, p.changed_at
 FROM pulled_application p LEFT JOIN environments_application known ON known.key = p.key
 WHERE known.id IS NULL OR known.definition_environment_id = %(environment)s
    OR known.definition_environment_id IS NULL AND p.changed_at > known.changed_at
 ORDER BY p.key
 ON CONFLICT (key) DO UPDATE
-SET (name, kind, description, url_path, is_system, changed_at) = (excluded.name, excluded.kind, excluded.description,
-     excluded.url_path, excluded.is_system, excluded.changed_at)
+SET (name, kind, description, url_path, is_system, colour, changed_at) = (excluded.name, excluded.kind,
+     excluded.description, excluded.url_path, excluded.is_system, excluded.colour, excluded.changed_at)
 WHERE (a.definition_environment_id = %(environment)s
        OR a.definition_environment_id IS NULL AND excluded.changed_at > a.changed_at)
-  AND (a.name, a.kind, a.description, a.url_path, a.is_system, a.changed_at) IS DISTINCT FROM (excluded.name,
-     excluded.kind, excluded.description, excluded.url_path, excluded.is_system, excluded.changed_at)
+  AND (a.name, a.kind, a.description, a.url_path, a.is_system, a.colour, a.changed_at) IS DISTINCT FROM (excluded.name,
+     excluded.kind, excluded.description, excluded.url_path, excluded.is_system, excluded.colour, excluded.changed_at)
 """,
     """
 INSERT INTO environments_module AS m (key, application_id, name, kind, description, changed_at)
@@ -207,8 +207,8 @@ def _remove(environment_id: int, keys: Collection[UUID], *, named: bool) -> int:
 def _copy(cursor: Any, page: ApplicationsPage) -> None:
     with cursor.copy("COPY pulled_application FROM STDIN") as copy:
         for one in page.applications:
-            look = (one.key, one.name, one.kind, one.description, one.url_path, one.is_system, one.version)
-            copy.write_row((*look, *_published(one)))
+            look = (one.key, one.name, one.kind, one.description, one.url_path, one.is_system, one.colour)
+            copy.write_row((*look, one.version, *_published(one)))
     with cursor.copy("COPY pulled_module FROM STDIN") as copy:
         for application in page.applications:
             for module in application.modules:

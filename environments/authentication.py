@@ -16,18 +16,26 @@ from django.db.models import TextChoices
 from django.utils import timezone
 
 from audit import log
-from environments import addresses, deliveries, sync
+from environments import addresses, deliveries, outside, provider_tests, sync
 from environments.models import AuthenticationProvider, Environment, SyncRun
+from environments.models.delivery import BY_KIND
+from lifetime import changes, local_passwords
 
 Mode = AuthenticationProvider.Mode
 LONGEST_SECRET = 100
 LONGEST_TEXT = 300
+NAMED = 20
 SCOPES = ("openid", "email", "profile", "offline_access")
 REQUIRED_SCOPES = ("openid", "email", "profile")
 LABELS: dict[str, dict[str, str]] = {
     Mode.OIDC: {
         "well_known_url": "Well-known URL",
+        "client_ids": "Client IDs",
         "client_id": "Client ID",
+        "client_id_development": "Client ID of development environments",
+        "client_id_test": "Client ID of test environments",
+        "client_id_production": "Client ID of production environments",
+        "client_id_console": "Client ID of this console",
         "username_claim": "Username claim",
         "scopes": "Scopes",
     },
@@ -69,7 +77,10 @@ def clean(mode: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
         raise ValidationError({"mode": "Choose OpenID Connect or LDAP."})
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
+    is_by_kind = configuration.get("client_ids") == BY_KIND
     for name, label in LABELS[mode].items():
+        if name.startswith("client_id") and (name == "client_id") == is_by_kind:
+            continue  # there is one client ID, or there are several
         try:
             values[name] = _CHECKS[name](label, configuration.get(name, ""))
         except ValidationError as refusal:
@@ -101,7 +112,7 @@ def _well_known(label: str, value: Any) -> str:
     text = _line(label, value)
     address = addresses.normalise(text)
     parts = urlsplit(address)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme != "https" and not outside.may_be_plain(parts.hostname or ""):
         raise ValidationError(f"{label} begins with https://.")
     return address
 
@@ -128,7 +139,12 @@ def _scopes(label: str, value: Any) -> list[str]:
 
 _CHECKS: dict[str, Any] = {
     "well_known_url": _well_known,
+    "client_ids": lambda label, value: BY_KIND,
     "client_id": _line,
+    "client_id_development": _line,
+    "client_id_test": _line,
+    "client_id_production": _line,
+    "client_id_console": lambda label, value: _line(label, value, is_required=False),
     "username_claim": lambda label, value: _matching(
         CLAIM, "the name of a claim, such as email.", label, value or "email"
     ),
@@ -187,9 +203,11 @@ def save(
             saved.save()
             new = {"name": name, **values}
             labels = {"name": "Name", **LABELS[saved.mode]}
-            changed = [labels[one] for one in new if new[one] != told.get(one)]
+            changed = [label for one, label in labels.items() if new.get(one) != told.get(one)]
             if secret:
                 changed.append("Secret")
+            if changed:
+                provider_tests.forget(saved)
             if provider is None:
                 _audit(f"Created authentication provider '{saved}' ({saved.get_mode_display()})", saved, by)
             elif changed:
@@ -209,10 +227,22 @@ def delete(provider: AuthenticationProvider, *, by: log.Actor) -> None:
         locked.delete()
 
 
-def activate(provider: AuthenticationProvider, *, secret: str = "", by: log.Actor) -> None:
-    """Have this one hold everywhere, instead of whichever did, and deliver it; raises ValidationError, Refused."""
+def activate(
+    provider: AuthenticationProvider,
+    *,
+    secret: str = "",
+    clear_passwords: bool = False,
+    keep_session: str = "",
+    by: log.Actor,
+) -> None:
+    """Have this one hold everywhere, instead of whichever did, and deliver it; raises ValidationError, Refused.
+
+    Everybody logs in anew: all sessions here end but `keep_session`. With `clear_passwords` nobody keeps a local
+    password but support staff and superusers.
+    """
     secret = clean_secret(secret)
     with transaction.atomic():
+        changes.one_at_a_time()
         former = _all_locked()
         locked = next((one for one in former if one.pk == provider.pk), None)
         if locked is None:
@@ -221,8 +251,11 @@ def activate(provider: AuthenticationProvider, *, secret: str = "", by: log.Acto
             raise Refused(f"{locked} is active already.")
         if secret:
             locked.secret = secret
+            provider_tests.forget(locked)
         if locked.mode == Mode.OIDC and not locked.sealed_secret:
             raise ValidationError({"secret": "OpenID Connect needs the client secret. Enter it."})
+        if clear_passwords and (reason := refusal_to_clear(locked)):
+            raise ValidationError({"clear_passwords": reason})
         replaced = next((one for one in former if one.is_active), None)
         if replaced:
             _set_inactive(replaced)
@@ -230,7 +263,21 @@ def activate(provider: AuthenticationProvider, *, secret: str = "", by: log.Acto
         locked.save(update_fields=["is_active", "activated_at", "activated_by", "sealed_secret"])
         sync.deliver(Environment.objects.registered())
         instead = f" instead of '{replaced}'" if replaced else ""
-        _audit(f"Activated authentication provider '{locked}'{instead}", locked, by)
+        told = {"sessions ended": local_passwords.end_sessions(except_for=keep_session)}
+        _audit(f"Activated authentication provider '{locked}'{instead}", locked, by, told)
+        if clear_passwords:
+            cleared, kept = local_passwords.clear(), local_passwords.local_administrators()
+            names = list(kept.order_by("username").values_list("username", flat=True)[:NAMED])
+            people = "1 person" if cleared == 1 else f"{cleared} people"
+            message = f"Cleared the local passwords of {people}, who log in by '{locked}' from now on"
+            _audit(message, locked, by, {"local administrators": names})
+
+
+def refusal_to_clear(provider: AuthenticationProvider) -> str:
+    """Why local passwords may not be cleared in favour of this provider now; "" when they may."""
+    if provider.mode != Mode.OIDC:
+        return "This console does not log people in by LDAP, so without passwords they could not log in at all."
+    return local_passwords.refusal_to_clear(provider.configuration["well_known_url"])
 
 
 def deactivate(provider: AuthenticationProvider, *, by: log.Actor) -> None:
@@ -255,11 +302,11 @@ def propagate(*, by: log.Actor) -> None:
 def results() -> list[Result]:
     """How each environment stands with what is configured, in pipeline order; a constant number of queries."""
     environments = list(Environment.objects.registered().in_order().select_related("maintenance_window", "sync_state"))
-    wanted = deliveries.authentication_digest()
+    wanted = deliveries.authentication_digests()
     failed = [one.pk for one in environments if one.sync_state.failures]
     last = SyncRun.objects.filter(environment__in=failed, status="failed").order_by("environment", "-pk")
     runs = {run.environment_id: run for run in last.distinct("environment")}
-    return [_result(environment, wanted, runs.get(environment.pk)) for environment in environments]
+    return [_result(environment, wanted[environment.purpose], runs.get(environment.pk)) for environment in environments]
 
 
 def _result(environment: Environment, wanted: str, failed: SyncRun | None) -> Result:

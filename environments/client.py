@@ -8,17 +8,18 @@ import asyncio
 import ipaddress
 import json
 import logging
+import re
 import socket
 import ssl
 import struct
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType
@@ -30,13 +31,17 @@ from environments.ledger import Opened
 from environments.models.sealed import unseal
 
 logger = logging.getLogger(__name__)
+Read = TypeVar("Read")
 
 API = "/environment/v1"
 MARGIN = 0.5  # seconds by which everything said ends before the lease does
 LONGEST_ANSWER = 64 * 1024 * 1024
 CONNECT_SECONDS = 5
 SMALL_ANSWER = 256 * 1024
+LONGEST_PART = 4 * 1024 * 1024  # of a file; a large one goes in parts, and memory stays flat
+PIECE = 256 * 1024  # of a part, handed to the network at once
 LONGEST_ETAG = 100
+ZIP = "application/zip"
 RESET = struct.pack("ii", 1, 0)  # linger for no time: closing resets the connection
 DATE_RESOLUTION = 2.0  # a Date header tells whole seconds, and may be cached for one
 
@@ -53,6 +58,11 @@ class Rejected(Exception):
         self.status = status
         self.code = code
 
+    @property
+    def is_about_contact(self) -> bool:
+        """Whether this contact was too late, not what it asked for wrong."""
+        return self.code in ("contact-ended", "epoch-passed", "deadline-passed")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -65,6 +75,19 @@ class Answer:
     @property
     def is_unchanged(self) -> bool:
         return self.status == 304
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of a file from `start` on. `total` is the size of all of it."""
+
+    start: int
+    data: bytes
+    total: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.data)
 
 
 class GuardedResolver(AbstractResolver):
@@ -105,6 +128,7 @@ class Client:
         self._token = ""
         self._http: aiohttp.ClientSession | None = None
         self._sockets: list[socket.socket] = []
+        self._is_over = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,6 +150,11 @@ class Client:
             http, self._http = self._http, None
             await http.close()
 
+    async def end(self) -> None:
+        """Hang up for good: whoever still has this client can say nothing by it any more, but for the goodbye."""
+        self._is_over = True
+        await self.hang_up()
+
     def _socket(self, where: AddrInfoType) -> socket.socket:
         made = socket.socket(family=where[0], type=where[1], proto=where[2])
         made.setblocking(False)
@@ -135,21 +164,62 @@ class Client:
     def renewed(self, *, asked_at: float, lease: float) -> None:
         self.lease_ends = asked_at + lease
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """For a while, have every call end within so many seconds from now. The lease is not renewed meanwhile."""
+        lease_ends = self.lease_ends
+        self.lease_ends = min(lease_ends, time.monotonic() + seconds + MARGIN)
+        try:
+            yield
+        finally:
+            self.lease_ends = lease_ends
+
     async def get(self, path: str, *, etag: str = "", seconds: float | None = None) -> Answer:
-        return await self._call("GET", path, headers={"If-None-Match": etag} if etag else {}, seconds=seconds)
+        headers = {"If-None-Match": etag} if etag else {}
+        return await self._call("GET", path, read=self._read, headers=headers, seconds=seconds)
 
     async def put(self, path: str, body: bytes, *, seconds: float | None = None) -> Answer:
-        return await self._call("PUT", path, body=body, seconds=seconds)
+        return await self._call("PUT", path, read=self._read, body=body, seconds=seconds)
 
     async def post(self, path: str, body: bytes, *, seconds: float | None = None) -> Answer:
-        return await self._call("POST", path, body=body, seconds=seconds)
+        return await self._call("POST", path, read=self._read, body=body, seconds=seconds)
 
     async def delete(self, path: str, *, seconds: float | None = None) -> Answer:
-        return await self._call("DELETE", path, seconds=seconds)
+        return await self._call("DELETE", path, read=self._read, seconds=seconds)
+
+    async def get_part(self, path: str, *, start: int, end: int, etag: str, seconds: float | None = None) -> Part:
+        """The bytes of a zip file from `start` to before `end`, or to its end: at most LONGEST_PART.
+
+        `etag` names the file. When it is another one now, or the answer is another part, that is Rejected.
+        """
+        if not 0 <= start < end <= start + LONGEST_PART:
+            raise ValueError(f"{start} to {end} is no part")
+        headers = {
+            "Accept": ZIP,
+            "Accept-Encoding": "identity",
+            "Range": f"bytes={start}-{end - 1}",
+            "If-Range": etag,
+        }
+
+        async def read(response: aiohttp.ClientResponse) -> Part:
+            return await self._read_part(response, start, end, etag)
+
+        return await self._call("GET", path, read=read, headers=headers, seconds=seconds)
+
+    async def put_part(self, path: str, data: bytes, *, start: int, total: int, seconds: float | None = None) -> Answer:
+        """Send the bytes of a zip file from `start` on: 202 when more is to come, 200 or 201 when it is whole."""
+        if not 0 < len(data) <= min(LONGEST_PART, total - start):
+            raise ValueError(f"{len(data)} bytes from {start} are no part of {total}")
+        headers = {"Content-Type": ZIP, "Content-Range": f"bytes {start}-{start + len(data) - 1}/{total}"}
+
+        async def read(response: aiohttp.ClientResponse) -> Answer:
+            return await self._read(response, good=(200, 201, 202))
+
+        return await self._call("PUT", path, read=read, body=data, headers=headers, seconds=seconds)
 
     async def say_goodbye(self, *, seconds: float) -> None:
         """Have the environment end every request of this contact; it answers when none is served any more."""
-        await self._call("DELETE", f"/contacts/{self.opened.id}", seconds=seconds)
+        await self._call("DELETE", f"/contacts/{self.opened.id}", read=self._read, seconds=seconds)
         self.unanswered.clear()
 
     async def _call(
@@ -157,26 +227,37 @@ class Client:
         method: str,
         path: str,
         *,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[Read]],
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float | None = None,
-    ) -> Answer:
+    ) -> Read:
         """One call; once more when the environment's clock turned out to differ from what was thought."""
         try:
-            return await self._attempt(method, path, body, headers or {}, seconds)
+            return await self._attempt(method, path, read, body, headers or {}, seconds)
         except Rejected as rejection:
-            if rejection.code != "deadline-passed" or self._lease_left() < 1:
+            if rejection.code != "deadline-passed" or self.lease_left < 1:
                 raise
-        return await self._attempt(method, path, body, headers or {}, seconds)
+        return await self._attempt(method, path, read, body, headers or {}, seconds)
 
     async def _attempt(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], seconds: float | None
-    ) -> Answer:
-        allowed = min(seconds or settings.CALL_TIMEOUT_SECONDS, self._lease_left())
+        self,
+        method: str,
+        path: str,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[Read]],
+        body: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float | None,
+    ) -> Read:
+        is_goodbye = path.startswith("/contacts/")
+        if self._is_over and not is_goodbye:
+            raise Unreachable("The contact is over; nothing was sent.")
+        allowed = min(seconds or settings.CALL_TIMEOUT_SECONDS, self.lease_left)
         if allowed <= 0:
             raise Unreachable("The contact's lease is over; nothing was sent.")
-        if not path.startswith("/contacts/"):
-            self.step = f"{method} {path.partition('?')[0]}"
+        step = f"{method} {path.partition('?')[0]}"
+        if not is_goodbye:
+            self.step = step
         call, began = self.calls + 1, time.monotonic()
         sent_headers = {
             **headers,
@@ -188,48 +269,80 @@ class Client:
         self.calls = call
         self.unanswered[call] = began + allowed
         if body is not None:
-            sent_headers["Content-Type"] = "application/json"
+            sent_headers.setdefault("Content-Type", "application/json")
+            sent_headers["Content-Length"] = str(len(body))
             self.sent += len(body)
         try:
             async with asyncio.timeout(allowed):
                 async with self._session().request(
-                    method, self.opened.address + API + path, data=body, headers=sent_headers, allow_redirects=False
+                    method,
+                    self.opened.address + API + path,
+                    data=_data(body),
+                    headers=sent_headers,
+                    allow_redirects=False,
                 ) as response:
                     self._measure_clock(response.headers.get("Date", ""), began)
                     try:
-                        return await self._read(response)
+                        return await read(response)
                     finally:
                         if response.content.at_eof():
-                            del self.unanswered[call]
+                            self.unanswered.pop(call, None)
         except aiohttp.ConnectionTimeoutError:
-            del self.unanswered[call]
+            self.unanswered.pop(call, None)
             raise Unreachable(f"{self._who()} did not take the connection within {CONNECT_SECONDS} s.") from None
         except TimeoutError:
-            raise Unreachable(f"{self._who()} did not answer {self.step} within {allowed:.0f} s.") from None
+            raise Unreachable(f"{self._who()} did not answer {step} within {allowed:.0f} s.") from None
         except aiohttp.ClientConnectorCertificateError as error:
-            del self.unanswered[call]
+            self.unanswered.pop(call, None)
             raise Unreachable(f"{self._who()} has a bad certificate: {error.certificate_error}") from None
         except aiohttp.ClientConnectorError as error:
-            del self.unanswered[call]
+            self.unanswered.pop(call, None)
             raise Unreachable(f"{self._who()} cannot be reached: {error.os_error.strerror or error}") from None
         except (aiohttp.ClientError, OSError) as error:
             detail = str(error) or type(error).__name__
-            raise Unreachable(f"{self._who()} broke the connection at {self.step}: {detail}") from None
+            raise Unreachable(f"{self._who()} broke the connection at {step}: {detail}") from None
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _read(self, response: aiohttp.ClientResponse, *, good: tuple[int, ...] = (200, 201)) -> Answer:
         """The answer's body, or Rejected. A small answer is read to its end, so that the call counts as answered."""
         if response.status in {204, 304}:
             await self._body(response, SMALL_ANSWER)
             return Answer(response.status, b"", _etag(response))
-        if response.status in {200, 201} and response.content_type == "application/json":
+        if response.status in good and response.content_type == "application/json":
             return Answer(response.status, await self._body(response, LONGEST_ANSWER), _etag(response))
+        raise await self._refusal(response, "JSON")
+
+    async def _read_part(self, response: aiohttp.ClientResponse, start: int, end: int, etag: str) -> Part:
+        if response.status not in {200, 206} or response.content_type != ZIP:
+            raise await self._refusal(response, "a zip file")
+        if (found := response.headers.get("ETag", etag)) != etag:
+            raise Rejected(
+                f"{self._who()} has another file at {_step(response)}: {_printable(found[:LONGEST_ETAG])}.",
+                status=response.status,
+                code="another-file",
+            )
+        if response.status == 200:
+            part = (0, (response.content_length or 0) - 1, response.content_length or 0)
+        else:
+            part = _content_range(response.headers.get("Content-Range", ""))
+        first, last, total = part
+        if first != start or not start <= last == min(end, total) - 1:
+            raise Rejected(
+                f"{self._who()} answered {_step(response)} with another part of the file than was asked for."
+            )
+        data = await self._body(response, last + 1 - start)
+        if len(data) != last + 1 - start:
+            raise Rejected(f"{self._who()} sent {len(data):,} bytes at {_step(response)}, not {last + 1 - start:,}.")
+        return Part(start, data, total)
+
+    async def _refusal(self, response: aiohttp.ClientResponse, expected: str) -> Rejected:
         body = await self._body(response, SMALL_ANSWER)
         if response.status >= 400:
-            raise self._worded(response.status, _problem(body) if "json" in response.content_type else {})
+            return self._worded(response, _problem(body) if "json" in response.content_type else {})
         if 300 <= response.status < 400:
-            raise Rejected(f"{self._who()} answered {self.step} with a redirect; register the final address.")
-        raise Rejected(
-            f"{self._who()} answered {response.content_type} at {self.step}, not JSON. Is the address right?"
+            return Rejected(f"{self._who()} answered {_step(response)} with a redirect; register the final address.")
+        return Rejected(
+            f"{self._who()} answered {response.content_type} at {_step(response)}, not {expected}. "
+            "Is the address right?"
         )
 
     async def _body(self, response: aiohttp.ClientResponse, longest: int) -> bytes:
@@ -244,16 +357,17 @@ class Client:
                     break
                 chunks.append(chunk)
         if size > longest:
-            raise Rejected(f"{self._who()} sent more than {longest:,} bytes at {self.step}.")
+            raise Rejected(f"{self._who()} sent more than {longest:,} bytes at {_step(response)}.")
         return b"".join(chunks)
 
-    def _worded(self, status: int, problem: Mapping[str, Any]) -> Rejected:
+    def _worded(self, response: aiohttp.ClientResponse, problem: Mapping[str, Any]) -> Rejected:
+        status = response.status
         code = str(problem.get("type", "")).rpartition(":")[2]
         if status == 401:
             text = f"{self._who()} does not accept the token."
         else:
-            detail = _printable(str(problem.get("detail") or problem.get("title") or "")[:200])
-            text = f"{self._who()} answered {status} at {self.step}{': ' + detail if detail else ''}."
+            detail = _printable(str(problem.get("detail") or problem.get("title") or "")[:200]).rstrip(".")
+            text = f"{self._who()} answered {status} at {_step(response)}{': ' + detail if detail else ''}."
         return Rejected(text, status=status, code=code)
 
     def _open_token(self) -> str:
@@ -283,7 +397,9 @@ class Client:
     def _who(self) -> str:
         return self.opened.address
 
-    def _lease_left(self) -> float:
+    @property
+    def lease_left(self) -> float:
+        """Seconds in which something may still be said."""
         return self.lease_ends - MARGIN - time.monotonic()
 
     def _database_time(self, instant: float) -> datetime:
@@ -308,6 +424,28 @@ class Client:
         known = self.clock_offset
         if known is None or not lower <= known <= upper:
             self.clock_offset = lower
+
+
+def _step(response: aiohttp.ClientResponse) -> str:
+    """The call that this answers. Several calls of one contact may be under way at once."""
+    return f"{response.method} {response.url.path.partition(API)[2]}"
+
+
+def _data(body: bytes | None) -> bytes | AsyncIterator[bytes] | None:
+    """A body as it is sent: a large one piece by piece, so that others on this event loop have their turn."""
+    return body if body is None or len(body) <= PIECE else _pieces(body)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(body)
+    for start in range(0, len(body), PIECE):
+        yield view[start : start + PIECE]  # type: ignore[misc]  # aiohttp takes any buffer
+
+
+def _content_range(given: str) -> tuple[int, int, int]:
+    """First byte, last byte and size of the whole, or what is no part of anything."""
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", given, re.ASCII)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (-1, -1, 0)
 
 
 def _etag(response: aiohttp.ClientResponse) -> str:

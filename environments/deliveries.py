@@ -4,20 +4,25 @@ A body is delivered when, and only when, the environment says that it has anothe
 environment was in maintenance mode or unreachable arrives on its return: exactly the differences, all of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from django.db.models import Q
 
 from audit.models import AuditEvent
 from environments.environment_api import canonical, digest
-from environments.models import AuthenticationProvider, Environment, SyncRun, SyncState, TechnicalPreview
+from environments.models import (
+    AuthenticationProvider,
+    Environment,
+    EnvironmentPurpose,
+    SyncRun,
+    SyncState,
+    TechnicalPreview,
+)
 from environments.models.environment import SECURITY_DEFAULTS
-from lifetime.models import ApplicationRole, Role, Team, TeamApplication, TeamMembership, User
-from lifetime.permissions import Ladder, Rights
+from environments.permission_model import PermissionModel
 
 LABELS = {
     "permissions": "Permissions",
@@ -30,15 +35,20 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """One part as an environment shall have it."""
+    """One part as an environment shall have it. What environments share is put together only when it is sent."""
 
     part: str
     path: str
-    body: bytes
+    pieces: tuple[bytes, ...]
+    digest: str
 
-    @cached_property
-    def digest(self) -> str:
-        return digest(self.body)
+    @classmethod
+    def of(cls, part: str, path: str, body: bytes) -> Self:
+        return cls(part, path, (body,), digest(body))
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
@@ -49,16 +59,16 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
     previews = TechnicalPreview.objects.filter(environment__in=found, is_enabled=True, is_available=True)
     for environment_id, key in previews.order_by("key").values_list("environment", "key"):
         enabled.setdefault(environment_id, []).append(key)
-    permissions = _Permissions(found)
+    permissions = PermissionModel(found)
     return {
         environment.pk: [
-            Delivery("permissions", "/permissions", permissions.body(environment)),
-            Delivery("settings", "/settings", canonical(_settings(environment))),
-            Delivery("security", "/security", canonical({**SECURITY_DEFAULTS, **environment.security})),
-            Delivery(
+            Delivery("permissions", "/permissions", *permissions.body(environment)),
+            Delivery.of("settings", "/settings", canonical(_settings(environment))),
+            Delivery.of("security", "/security", canonical({**SECURITY_DEFAULTS, **environment.security})),
+            Delivery.of(
                 "technical_previews", "/technical-previews", canonical({"enabled": enabled.get(environment.pk, [])})
             ),
-            Delivery("authentication", "/authentication", authentication),
+            Delivery.of("authentication", "/authentication", authentication[environment.purpose]),
         ]
         for environment in found
     }
@@ -138,82 +148,6 @@ def _since(environment: Environment, part: str, state: SyncState) -> datetime | 
     return first or state.synchronized_at
 
 
-class _Permissions:
-    """The permission model as environments shall have it. Only the roles differ among them: the rest is written once.
-
-    Service accounts are the console's own affair: they log in nowhere else.
-    """
-
-    def __init__(self, environments: list[Environment]) -> None:
-        self._roles = list(Role.objects.order_by("pk"))
-        self._ladder = Ladder(self._roles, environments)
-        people = {name: canonical(value) for name, value in _people().items()}
-        self._before, self._after = _around("roles", people)
-        self._bodies: dict[bytes, bytes] = {}
-
-    def body(self, environment: Environment) -> bytes:
-        roles = canonical([_role(role, self._ladder.of(role, environment)) for role in self._roles])
-        if roles not in self._bodies:
-            self._bodies[roles] = self._before + roles + self._after
-        return self._bodies[roles]
-
-
-def _around(name: str, others: Mapping[str, bytes]) -> tuple[bytes, bytes]:
-    """What stands before and after the value of one key in the canonical form of an object with these other values."""
-    written = {key: f'"{key}":'.encode() + value for key, value in others.items()}
-    before = b"".join(written[key] + b"," for key in sorted(written) if key < name)
-    after = b"".join(b"," + written[key] for key in sorted(written) if key > name)
-    return b"{" + before + f'"{name}":'.encode(), after + b"}"
-
-
-def _role(role: Role, rights: Rights) -> dict[str, Any]:
-    return {
-        "key": str(role.key),
-        "name": role.name,
-        "level": int(rights.level),
-        "create_applications": rights.create_applications,
-        "add_system_dependencies": rights.add_system_dependencies,
-    }
-
-
-def _people() -> dict[str, Any]:
-    """Users, teams and roles on applications, each in a fixed order: the same model has the same digest."""
-    users = User.objects.order_by("pk").values_list("key", "username", "name", "email", "is_active", "role__key")
-    members: dict[int, list[dict[str, str]]] = {}
-    for team, user, role in TeamMembership.objects.order_by("user").values_list("team", "user__key", "role__key"):
-        members.setdefault(team, []).append({"user_key": str(user), "role_key": str(role)})
-    applications: dict[int, list[str]] = {}
-    for team, key in TeamApplication.objects.order_by("application__key").values_list("team", "application__key"):
-        applications.setdefault(team, []).append(str(key))
-    granted = ApplicationRole.objects.order_by("pk").values_list("user__key", "application__key", "role__key")
-    return {
-        "application_roles": [
-            {"user_key": str(user), "application_key": str(application), "role_key": str(role)}
-            for user, application, role in granted
-        ],
-        "teams": [
-            {
-                "key": str(key),
-                "name": name,
-                "members": members.get(team, []),
-                "applications": applications.get(team, []),
-            }
-            for team, key, name in Team.objects.order_by("pk").values_list("pk", "key", "name")
-        ],
-        "users": [
-            {
-                "key": str(key),
-                "username": username,
-                "name": name,
-                "email": email,
-                "is_active": is_active,
-                "role_key": str(role),
-            }
-            for key, username, name, email, is_active, role in users
-        ],
-    }
-
-
 def _settings(environment: Environment) -> dict[str, Any]:
     return {
         "name": environment.name,
@@ -226,17 +160,23 @@ def _settings(environment: Environment) -> dict[str, Any]:
     }
 
 
-def authentication_digest() -> str:
-    """The digest of the authentication configuration, which is the same for every environment."""
-    return digest(_authentication())
+def authentication_digests() -> dict[str, str]:
+    """The digest of the authentication configuration, by the purpose of the environment."""
+    return {purpose: digest(body) for purpose, body in _authentication().items()}
 
 
-def _authentication() -> bytes:
+def _authentication() -> dict[str, bytes]:
+    """The configuration by the purpose of the environment: each kind may have a client ID of its own."""
     active = AuthenticationProvider.objects.filter(is_active=True).first()
     if active is None:
-        return canonical({"mode": "built_in", "configuration": {}})
-    configuration = {"name": active.name, **active.configuration}
+        return dict.fromkeys(EnvironmentPurpose.values, canonical({"mode": "built_in", "configuration": {}}))
+    secret = {}
     if active.sealed_secret:
         name = "bind_password" if active.mode == AuthenticationProvider.Mode.LDAP else "client_secret"
-        configuration[name] = active.secret
-    return canonical({"mode": active.mode, "configuration": configuration})
+        secret[name] = active.secret
+    return {
+        purpose: canonical(
+            {"mode": active.mode, "configuration": {"name": active.name, **active.configuration_for(purpose), **secret}}
+        )
+        for purpose in EnvironmentPurpose.values
+    }

@@ -5,15 +5,17 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from environments.gate import Answer, Rejected
 
 Shape = TypeVar("Shape", bound=BaseModel)
+COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII | re.IGNORECASE)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
 Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
@@ -73,11 +75,16 @@ class ModuleItem(_Published):
     hash: Annotated[str, StringConstraints(max_length=100)] = ""
 
 
+def _colour(given: Any) -> str:
+    """A colour like #1a73e8; none for what is written otherwise, which is no reason to refuse an application."""
+    return given.lower() if isinstance(given, str) and COLOUR.fullmatch(given) else ""
+
+
 class ApplicationItem(_Published):
     kind: Literal["WebResponsive", "Mobile", "Service", "Library"]
     url_path: Short = ""
     is_system: bool = False
-    colour: Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$", to_lower=True)] = ""
+    colour: Annotated[str, BeforeValidator(_colour)] = ""
     version: Annotated[str, StringConstraints(max_length=40)] = ""
     modules: list[ModuleItem]
 

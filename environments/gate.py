@@ -15,7 +15,7 @@ import logging
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,16 +28,18 @@ from django.db import connection, connections
 
 from environments import ledger, quiet
 from environments.batching import Batcher
-from environments.client import Answer, Client, GuardedResolver, Rejected, Unreachable
+from environments.client import LONGEST_PART, Answer, Client, GuardedResolver, Part, Rejected, Unreachable
 from environments.ledger import InMaintenance, Ledger, NotRegistered, Refused, Standing, Wanted
 from environments.models import Outcome, Purpose
 
 __all__ = [
+    "LONGEST_PART",
     "Answer",
     "CalledOff",
     "Client",
     "InMaintenance",
     "NotRegistered",
+    "Part",
     "Refused",
     "Rejected",
     "Session",
@@ -47,20 +49,27 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+Farewell = Callable[[Client], Awaitable[None]]
 
 RENEW_SECONDS = 1.0
 GRACE_SECONDS = 2.0  # how long a contact that was called off may take to tell the environment to stop
+LET_GO_SECONDS = 0.1  # what a farewell gets that is cut, to put its things away
 NAMED_AT_MOST = 500  # environments in one notification; more are told to look for themselves
 
 
 class CalledOff(Exception):
     """This contact was cancelled: maintenance mode was enabled, or its lease was lost."""
 
+    def __init__(self, environment_id: int) -> None:
+        super().__init__("The contact was called off.")
+        self.environment_id = environment_id
+
 
 @dataclass
 class _Live:
     client: Client
     task: asyncio.Task[object]
+    farewell: Farewell | None = None
     is_called_off: bool = False
     is_ending: bool = False
 
@@ -101,12 +110,21 @@ class Session:
 
     @asynccontextmanager
     async def contact(
-        self, environment_id: int, purpose: Purpose, *, sync_run_id: int | None = None, plan_number: int | None = None
+        self,
+        environment_id: int,
+        purpose: Purpose,
+        *,
+        sync_run_id: int | None = None,
+        plan_number: int | None = None,
+        farewell: Farewell | None = None,
     ) -> AsyncIterator[Client]:
         """Yield a client of an environment that the console may talk to now.
 
         Raises InMaintenance or NotRegistered without contact, CalledOff when the contact was cancelled in the body,
         and lets through Unreachable and Rejected, which the client's calls raise.
+
+        `farewell` is awaited with the client when the contact is called off, and then only: what goes on in the
+        environment can be told to stop, within GRACE_SECONDS. Whether that was heard is for it to remember.
         """
         wanted = Wanted(
             environment_id=environment_id, purpose=purpose, sync_run_id=sync_run_id, plan_number=plan_number
@@ -114,23 +132,25 @@ class Session:
         hang_ups = self._heard_of(environment_id)
         opened = await self._ledger.open(wanted)
         task = cast("asyncio.Task[object]", asyncio.current_task())
-        live = self._live[opened.id] = _Live(Client(opened, self._ssl_context, self._resolver), task)
+        live = self._live[opened.id] = _Live(Client(opened, self._ssl_context, self._resolver), task, farewell)
         try:
             async with self._ending(live):
                 if hang_ups != self._heard_of(environment_id):
                     await self.renew()  # a hang-up came between the admission and here: the ledger knows whom it meant
                 yield live.client
-        except asyncio.CancelledError:
+            if live.is_called_off:
+                raise CalledOff(environment_id)  # noqa: TRY301 - the body went on regardless of its cancellation
+        except (asyncio.CancelledError, Exception):
             if not live.is_called_off or task.uncancel() > 0:
                 raise
-            raise CalledOff("The contact was called off.") from None
+            raise CalledOff(environment_id) from None  # whatever the body made of its cancellation
 
     @asynccontextmanager
     async def _ending(self, live: _Live) -> AsyncIterator[None]:
         outcome = Outcome.COMPLETED
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, CalledOff):  # called off may be another contact of the same work
             outcome = Outcome.ABORTED
             raise
         except Exception:
@@ -138,13 +158,16 @@ class Session:
             raise
         finally:
             live.is_ending = True
-            await _finish(self._end(live, outcome))
+            await _finish(self._end(live, Outcome.ABORTED if live.is_called_off else outcome))
 
     async def _end(self, live: _Live, outcome: Outcome) -> None:
         """Close the sockets, make sure that the far side serves nothing more of this contact, close its row."""
         client = live.client
         try:
             await client.hang_up()
+            if live.is_called_off and live.farewell is not None:
+                await self._say_farewell(client, live.farewell)
+            await client.end()
             standing = live.standing(outcome)
             if client.unanswered and not await self._say_goodbye(client):
                 # What the far side does is unknown until the deadline of the last call; the row stays open until then.
@@ -161,6 +184,23 @@ class Session:
                 await self._settlements.submit(live.environment_id)
             except Exception as error:  # others settle, too
                 logger.warning("Environment %s was not settled here: %s", live.environment_id, error)
+
+    async def _say_farewell(self, client: Client, farewell: Farewell) -> None:
+        """Let the contact's owner tell the environment to stop; neither trouble nor slowness of it goes further."""
+        step = client.step  # where the contact was cut
+        seconds = min(GRACE_SECONDS, max(0.0, client.lease_left / 2))  # the goodbye needs some of the lease, too
+        with client.within(seconds):
+            task = asyncio.ensure_future(farewell(client))
+            await asyncio.wait({task}, timeout=seconds)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=LET_GO_SECONDS)
+        if not task.done() or task.cancelled():
+            logger.warning("Contact %s: its farewell took longer than %.1f s", client.opened.id, seconds)
+        elif error := task.exception():
+            logger.warning("Contact %s: its farewell failed: %s", client.opened.id, error)
+        client.step = step
+        await client.hang_up()
 
     async def _say_goodbye(self, client: Client) -> bool:
         try:
@@ -224,7 +264,9 @@ class Session:
         """Call off what is left, wait until it has ended, then let go of the database."""
         while self._live:
             for live in list(self._live.values()):
-                live.call_off()
+                if not live.is_called_off:
+                    live.farewell = None  # whoever opened the session leaves; nobody asked the environment to stop
+                    live.call_off()
             await asyncio.sleep(0.01)
         await self._settlements.aclose()
         await self._ledger.aclose()

@@ -10,18 +10,19 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from environments import versions
-from environments.models import Application, ApplicationStatus, Environment, SyncRun
+from environments.models import Application, ApplicationIcon, ApplicationStatus, Environment, SyncRun
 from environments.models.application import ApplicationKind
-from lifetime.models import Level, User
+from lifetime.models import Level, ServiceAccount, Team, TeamApplication, User
 from lifetime.permissions import Permissions
 
 SIZE = 50
 COLUMNS_AT_MOST = 40  # more do not fit in anybody's head; a filter chooses
+TEAMS_OFFERED = 500
 KINDS = {str(value): str(label) for value, label in ApplicationKind.choices}
 
 
@@ -66,6 +67,8 @@ class Row:
     name: str
     kind: str
     is_system: bool
+    colour: str
+    icon: str
     team: str
     cells: list[tuple[Cell, bool] | None]  # for each column what is there, and whether it is a hotfix
 
@@ -126,7 +129,7 @@ class Sight:
     environments: list[Environment]  # those in which the person sees any application
 
     @classmethod
-    def of(cls, user: User) -> "Sight":
+    def of(cls, user: User | ServiceAccount) -> "Sight":
         pipeline = environments()
         held = Permissions.of(user, pipeline)
         return cls(
@@ -175,7 +178,15 @@ def columns(found: Iterable[Environment]) -> Columns:
     return Columns(Column(environment, runs.get(environment.pk)) for environment in shown)
 
 
-def page(sight: Sight, shown: Sequence[Environment], *, name: str = "", number: int = 1) -> Page:
+def teams(sight: Sight) -> list[Team]:
+    """The teams of the applications that the person sees anywhere, by name."""
+    owned = TeamApplication.objects.filter(application__in=sight.published_in(sight.environments))
+    return list(Team.objects.filter(pk__in=owned.values("team")).order_by(Lower("name"), "pk")[:TEAMS_OFFERED])
+
+
+def page(
+    sight: Sight, shown: Sequence[Environment], *, name: str = "", team: Team | None = None, number: int = 1
+) -> Page:
     """The applications that the person sees in `shown` environments, by name; what is a hotfix, all of them tell.
 
     A page that does not exist any more is the last one.
@@ -183,10 +194,13 @@ def page(sight: Sight, shown: Sequence[Environment], *, name: str = "", number: 
     found = sight.published_in(shown)
     if name:
         found = found.filter(Q(name__icontains=name) | Q(in_team__team__name__icontains=name))
+    if team:
+        found = found.filter(in_team__team=team)
     total = found.count()
     number = min(max(1, number), max(1, -(-total // SIZE)))
-    in_order = found.order_by(Lower("name"), "pk")
-    some = in_order.values_list("pk", "key", "name", "kind", "is_system", "in_team__team__name")
+    icons = ApplicationIcon.objects.filter(application_key=OuterRef("key")).values("digest")
+    in_order = found.annotate(icon=Subquery(icons)).order_by(Lower("name"), "pk")
+    some = in_order.values_list("pk", "key", "name", "kind", "is_system", "colour", "icon", "in_team__team__name")
     page_of_them = list(some[(number - 1) * SIZE : number * SIZE])
     there = _cells([row[0] for row in page_of_them], sight.pipeline)
     rows = [
@@ -195,10 +209,12 @@ def page(sight: Sight, shown: Sequence[Environment], *, name: str = "", number: 
             name=name,
             kind=KINDS.get(kind, kind),
             is_system=is_system,
+            colour=colour,
+            icon=icon or "",
             team=team or "",
             cells=_row(there.get(pk, {}), [one.pk if sight.sees(pk, one) else 0 for one in shown]),
         )
-        for pk, key, name, kind, is_system, team in page_of_them
+        for pk, key, name, kind, is_system, colour, icon, team in page_of_them
     ]
     return Page(rows=rows, total=total, number=number)
 

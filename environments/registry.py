@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max
@@ -12,7 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import log
-from environments import environment_api, gate, sync
+from environments import environment_api, gate, newcomers, sync
 from environments.environment_api import Digests, Facts
 from environments.gate import Client
 from environments.models import (
@@ -20,6 +21,7 @@ from environments.models import (
     Environment,
     Purpose,
     Registration,
+    RegistrationDraft,
     SyncRun,
     SyncState,
     SyncStatus,
@@ -27,6 +29,8 @@ from environments.models import (
     WindowStatus,
 )
 from environments.operations import Operation, refusal
+from lifetime import changes
+from lifetime.changes import Author
 from lifetime.queue import enqueue
 
 logger = logging.getLogger(__name__)
@@ -83,11 +87,13 @@ def propose(
     _refuse_taken(environment)
     environment.full_clean(exclude=["maintenance_window"])
     with transaction.atomic():
+        former = newcomers.draft_of(instead_of) if instead_of else RegistrationDraft()
         if instead_of:
             discard(instead_of)
         environment.epoch = _next_epoch(environment.address)
         environment.save()
         SyncState.objects.get_or_create(environment=environment)
+        RegistrationDraft.objects.create(environment=environment, levels=former.levels, choices=former.choices)
         log.record(
             f"Checked the connection to environment '{environment}' at {environment.address}",
             environment.audit_object,
@@ -129,10 +135,12 @@ def check_connection(environment_id: int) -> None:
 
 
 async def _check(environment_id: int) -> None:
+    draft: dict[str, Any] = {}
     async with gate.session() as session:
         try:
             async with session.contact(environment_id, Purpose.REGISTER) as client:
                 values = _checked(await _look(client))
+                draft = await _people(client)
         except (gate.Unreachable, gate.Rejected) as trouble:
             values = {"registration": Registration.REFUSED, "registration_message": str(trouble)[:500]}
         except gate.Refused:
@@ -141,8 +149,14 @@ async def _check(environment_id: int) -> None:
             if not isinstance(trouble, gate.CalledOff):
                 logger.exception("The connection check of environment %s failed", environment_id)
             values = {"registration": Registration.REFUSED, "registration_message": INTERRUPTED}
+        await sync_to_async(_store)(environment_id, values, draft)
+
+
+def _store(environment_id: int, values: Mapping[str, Any], draft: Mapping[str, Any]) -> None:
+    with transaction.atomic():
         proposed = Environment.objects.filter(pk=environment_id, registration=Registration.CHECKING)
-        await proposed.aupdate(**values)
+        if proposed.update(**values) and draft:
+            RegistrationDraft.objects.update_or_create(environment_id=environment_id, defaults=draft)
 
 
 def _checked(facts: Facts) -> dict[str, Any]:
@@ -167,13 +181,23 @@ async def _look(client: Client) -> Facts:
     return facts
 
 
-def register(environment: Environment, *, by: log.Actor) -> SyncRun:
+async def _people(client: Client) -> dict[str, Any]:
+    """Whom the environment knows. One that does not say so is registered all the same."""
+    try:
+        return newcomers.told(await client.get("/permissions"))
+    except gate.Rejected as trouble:
+        return newcomers.not_told(str(trouble))
+
+
+def register(environment: Environment, *, by: log.Actor, author: Author | None = None) -> SyncRun:
     """Take a checked environment into the infrastructure, last in order, and synchronize it fully.
 
-    Other environments' state does not matter. Raises RegistryRefused.
+    What was chosen for it is applied too: levels of roles, and people to import; `author` is who gives those rights,
+    the console itself unless told otherwise. Other environments' state does not matter. Raises RegistryRefused.
     """
     try:
         with transaction.atomic():
+            changes.one_at_a_time()
             [locked] = Environment.objects.filter(pk=environment.pk).lock()
             if locked.registration != Registration.CHECKED:
                 raise RegistryRefused(f"{locked}: {locked.get_registration_display()}. Check the connection first.")
@@ -184,6 +208,9 @@ def register(environment: Environment, *, by: log.Actor) -> SyncRun:
             locked.save(update_fields=["registration", "registered_at", "registered_by", "position"])
             run = sync.request_all([locked], trigger=SyncTrigger.REGISTRATION, by=by)[locked.pk]
             log.record(f"Registered environment '{locked}' at {locked.address}", locked.audit_object, by=by)
+            newcomers.apply(locked, by=author or Author(), actor=by)
+    except changes.Refused as refusal:
+        raise RegistryRefused(str(refusal)) from None
     except IntegrityError:
         raise RegistryRefused("Another registered environment has this name or this address.") from None
     return run

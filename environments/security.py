@@ -120,7 +120,8 @@ def clean_other(lines: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _refuse_missing(policy: Mapping[str, Any]) -> None:
+def refuse_missing(policy: Mapping[str, Any]) -> None:
+    """Raise ValidationError when a policy lacks what pages cannot do without, or is too long for a header."""
     for name, required in REQUIRED.items():
         missing = [value for value in required if value not in policy["directives"].get(name, [])]
         if missing:
@@ -147,7 +148,7 @@ def change(environment: Environment, changes: Mapping[str, Any], *, by: log.Acto
         before = effective(locked)
         after = _merged(before, changes)
         if after["content_security_policy"]["enabled"]:
-            _refuse_missing(after["content_security_policy"])
+            refuse_missing(after["content_security_policy"])
         told = list(_differences(before, after))
         if told:
             locked.security = after

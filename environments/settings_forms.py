@@ -8,6 +8,8 @@ from django.core.exceptions import ValidationError
 
 from environments import authentication, security
 from environments.models import AuthenticationProvider, Environment
+from environments.models.delivery import BY_KIND
+from lifetime import local_passwords
 
 QUIET = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 HELP = {
@@ -134,8 +136,11 @@ class ProviderForm(forms.Form):
     ) -> None:
         super().__init__(data)
         values = provider.configuration if provider else {"scopes": list(authentication.REQUIRED_SCOPES)}
+        chosen = BY_KIND if self.data.get("client_ids") == BY_KIND else ONE
         for name, label in authentication.LABELS[mode].items():
             self.fields[name] = _provider_field(name, label)
+            if self.is_bound and SHOWN_FOR.get(name, chosen) != chosen:
+                self.fields[name].required = False
             self.initial[name] = values.get(name, PROVIDER_DEFAULTS.get(name, ""))
         label = "Client secret" if mode == authentication.Mode.OIDC else "Bind password"
         keeps = (
@@ -148,13 +153,24 @@ class ProviderForm(forms.Form):
             field.disabled = is_read_only
 
     @property
+    def rows(self) -> list[tuple[forms.BoundField, str]]:
+        """The fields, with the choice of client IDs for which alone they are shown."""
+        return [(field, SHOWN_FOR.get(field.name, "")) for field in self]
+
+    @property
     def configuration(self) -> dict[str, Any]:
         return {name: value for name, value in self.cleaned_data.items() if name not in ("name", "secret")}
 
 
-PROVIDER_DEFAULTS = {"username_claim": "email", "username_attribute": "uid"}
+ONE = "one"
+SHOWN_FOR = {
+    "client_id": ONE,
+    **{f"client_id_{one}": BY_KIND for one in ("development", "test", "production", "console")},
+}
+PROVIDER_DEFAULTS = {"client_ids": ONE, "username_claim": "email", "username_attribute": "uid"}
 PROVIDER_HELP = {
     "well_known_url": "For example https://login.example.com/.well-known/openid-configuration",
+    "client_id_console": "With which this console itself logs people in; the test says when it uses another one.",
     "username_claim": "What the username is in the environments.",
     "address": "For example ldaps://ldap.example.com:636",
     "base_dn": "Where people are, for example ou=people,dc=example,dc=com",
@@ -164,6 +180,9 @@ PROVIDER_HELP = {
 
 
 def _provider_field(name: str, label: str) -> forms.Field:
+    if name == "client_ids":
+        choices = [(ONE, "The same one everywhere"), (BY_KIND, "Another one for each kind of environment")]
+        return forms.ChoiceField(label=label, choices=choices, widget=forms.RadioSelect, required=False)
     if name == "scopes":
         choices = [(one, one) for one in authentication.SCOPES]
         return forms.MultipleChoiceField(
@@ -175,7 +194,7 @@ def _provider_field(name: str, label: str) -> forms.Field:
         )
     return forms.CharField(
         label=label,
-        required=name != "bind_dn",
+        required=name not in ("bind_dn", "client_id_console"),
         help_text=PROVIDER_HELP.get(name, ""),
         widget=forms.TextInput(attrs=QUIET),
     )
@@ -189,6 +208,15 @@ class ActivateForm(forms.Form):
         label = "Client secret" if provider.mode == authentication.Mode.OIDC else "Bind password"
         keeps = "Leave it empty to keep the stored one. " if provider.sealed_secret else ""
         self.fields["secret"] = SecretField(label=label, help_text=f"{keeps}At most 100 characters.")
+        count = local_passwords.to_clear().count()
+        people = "1 person loses theirs" if count == 1 else f"{count:,} people lose theirs"
+        reason = authentication.refusal_to_clear(provider)
+        self.fields["clear_passwords"] = forms.BooleanField(
+            label="Clear local passwords",
+            required=False,
+            disabled=bool(reason),
+            help_text=reason or f"{people}; support staff and superusers keep them, for when the provider fails.",
+        )
 
 
 class PluginForm(forms.Form):

@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from audit import log
-from environments import application_tasks, gate, versions
+from environments import application_tasks, gate, tag_bases, versions
 from environments.application_tasks import TaskRefused, Work
 from environments.environment_api import VersionItem, VersionsPage, canonical, read
 from environments.models import (
@@ -37,6 +38,8 @@ class Wanted:
     version: str
     change_log: str = ""
     mobile_versions: Sequence[Mapping[str, str]] = field(default_factory=list)
+    base_version_key: UUID | None = None  # an older version instead of the application as it is
+    module_picks: Mapping[str, str] = field(default_factory=dict)  # module key -> version key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +50,29 @@ class Proposal:
     is_modified: bool
     suggestion: str
     mobile: Mapping[str, str]  # the highest number so far, by platform
+    bases: Sequence[ApplicationVersion]
+    base: ApplicationVersion | None = None
+    modules: Sequence[tag_bases.ModuleChoices] = ()
+    are_too_many: bool = False  # modules, to pick single ones
     problem: str = ""  # why it cannot be tagged at all
 
 
-def propose(environment: Environment, application: Application) -> Proposal:
+def propose(environment: Environment, application: Application, *, base: str = "") -> Proposal:
+    """What to begin with; `base` is the key of the version to go back to, one that is not offered is none."""
     status = ApplicationStatus.objects.get(environment=environment, application=application)
     used = _used(application)
     highest = _highest_mobile(application)
+    bases = tag_bases.offered(application)
+    chosen = next((one for one in bases if str(one.key) == base), None)
     return Proposal(
         current=status.version,
         is_modified=status.is_modified,
-        suggestion=versions.suggest(status.version, used),
+        suggestion=versions.suggest(chosen.version if chosen else status.version, used),
         mobile={platform: highest.get(platform, "") for platform in PLATFORMS} if application.is_mobile else {},
+        bases=bases,
+        base=chosen,
+        modules=tag_bases.modules(environment, application, bases, chosen),
+        are_too_many=tag_bases.are_too_many(environment, application),
         problem="" if _has_modules(environment, application) else _without_modules(environment, application),
     )
 
@@ -71,7 +85,9 @@ def request(environment: Environment, application: Application, wanted: Wanted, 
         Application.objects.select_for_update(no_key=True).get(pk=application.pk)
         if not _has_modules(environment, application):
             raise TaskRefused(_without_modules(environment, application))
-        version = _clean_version(environment, application, wanted.version)
+        base = tag_bases.clean_base(application, wanted.base_version_key)
+        picks = tag_bases.clean_picks(environment, application, wanted.module_picks)
+        version = _clean_version(environment, application, wanted.version, base)
         mobile = _clean_mobile(application, wanted.mobile_versions)
         if len(wanted.change_log) > LONGEST_CHANGE_LOG:
             raise ValidationError({"change_log": f"Keep it to {LONGEST_CHANGE_LOG:,} characters."})
@@ -80,9 +96,16 @@ def request(environment: Environment, application: Application, wanted: Wanted, 
             environment,
             application,
             by=by,
-            parameters={"version": version, "change_log": wanted.change_log.strip(), "mobile_versions": mobile},
+            parameters={
+                "version": version,
+                "change_log": wanted.change_log.strip(),
+                "mobile_versions": mobile,
+                **({"base_version_key": str(base.key)} if base else {}),
+                **({"modules": picks} if picks else {}),
+            },
             entry=log.Entry(
-                message=f"Requested tagging of application '{application}' in environment '{environment}' as {version}",
+                message=f"Requested tagging of application '{application}' in environment '{environment}' as {version}"
+                + _made_of(base, picks),
                 on=application.audit_object,
                 by=by,
                 details={"environment": environment.name, "version": version},
@@ -114,7 +137,15 @@ def _used(application: Application) -> set[str]:
     }
 
 
-def _clean_version(environment: Environment, application: Application, text: str) -> str:
+def _made_of(base: ApplicationVersion | None, picks: Sequence[object]) -> str:
+    """The end of a message about a tag that is not of the application as it is."""
+    picked = f" with {len(picks)} module{'' if len(picks) == 1 else 's'} of other versions" if picks else ""
+    return (f", based on {base.version}" if base else "") + picked
+
+
+def _clean_version(
+    environment: Environment, application: Application, text: str, base: ApplicationVersion | None
+) -> str:
     try:
         version = versions.clean(text)
     except ValidationError as refusal:
@@ -124,9 +155,13 @@ def _clean_version(environment: Environment, application: Application, text: str
         if versions.order(used) == order:
             same = "" if used == version else f" ({used} is the same number)"
             raise ValidationError({"version": f"{application} has used {version} already{same}; choose a new number."})
-    current = ApplicationStatus.objects.get(environment=environment, application=application).version
-    if order < versions.order(current):
-        message = f"Versions do not go backwards: in {environment} it is based on {current}, so choose a higher number."
+    if base:
+        earlier, whose = base.version, "the base is"
+    else:
+        earlier = ApplicationStatus.objects.get(environment=environment, application=application).version
+        whose = f"in {environment} it is based on"
+    if order < versions.order(earlier):
+        message = f"Versions do not go backwards: {whose} {earlier}, so choose a higher number."
         raise ValidationError({"version": message})
     return version
 
@@ -162,22 +197,58 @@ def _clean_mobile(application: Application, wanted: Sequence[Mapping[str, str]])
 # What the worker does
 
 
+async def ask(
+    client: gate.Client, application_key: UUID, *, key: UUID, parameters: Mapping[str, Any], by: Mapping[str, str]
+) -> VersionItem:
+    """Have the environment tag: `parameters` are those of its API. Safe to ask twice: the version gets this key."""
+    body = {"key": str(key), **parameters, "by": by}
+    path = f"/applications/{application_key}/versions"
+    answer = read(await client.post(path, canonical(body)), VersionItem, step="POST versions")
+    if answer.key != key or answer.version != parameters["version"]:
+        raise gate.Rejected("The environment tagged another version than it was asked for.")
+    base = parameters.get("base_version_key")
+    has = {str(module.module_key): str(module.version_key) for module in answer.modules}
+    picked = {one["module_key"]: one["version_key"] for one in parameters.get("modules", [])}
+    if (base and str(answer.based_on) != base) or not picked.items() <= has.items():
+        raise gate.Rejected("The environment tagged the application as it is, not what it was asked to go back to.")
+    return answer
+
+
 async def _tag(client: gate.Client, task: ApplicationTask) -> VersionItem:
-    """Safe to ask twice: the version gets the task's own key."""
     assert task.application is not None  # noqa: S101 - for the type checker
     person = {"name": task.requested_by, "username": task.by.username}
-    body = {"key": str(task.key), **task.parameters, "by": person}
-    path = f"/applications/{task.application.key}/versions"
-    answer = read(await client.post(path, canonical(body)), VersionItem, step="POST versions")
-    if answer.key != task.key or answer.version != task.parameters["version"]:
-        raise gate.Rejected("The environment tagged another version than it was asked for.")
-    return answer
+    return await ask(client, task.application.key, key=task.key, parameters=task.parameters, by=person)
+
+
+def store(
+    environment: Environment, application: Application, told: VersionItem, parameters: Mapping[str, Any]
+) -> ApplicationVersion:
+    """Keep what was tagged with these parameters; the application is that now, unless it went back to something."""
+    version = keep(application, told, created_in=environment)
+    if "base_version_key" not in parameters and not parameters.get("modules"):
+        _store_as_it_is(environment, application, told)
+    return version
 
 
 def _store_tag(task: ApplicationTask, told: VersionItem) -> list[log.Entry]:
     application, environment = task.application, task.environment
     assert application is not None  # noqa: S101 - for the type checker
-    keep(application, told, created_in=environment)
+    store(environment, application, told, task.parameters)
+    base = application.versions.filter(key=task.parameters.get("base_version_key")).first()
+    picks = task.parameters.get("modules", [])
+    return [
+        log.Entry(
+            message=f"Tagged application '{application}' in environment '{environment}' as {told.version}"
+            + _made_of(base, picks),
+            on=application.audit_object,
+            by=task.by,
+            details={"environment": environment.name, "version": told.version, "version_key": str(told.key)},
+        )
+    ]
+
+
+def _store_as_it_is(environment: Environment, application: Application, told: VersionItem) -> None:
+    """The application is what was tagged. A tag of anything else leaves it alone."""
     ApplicationStatus.objects.filter(environment=environment, application=application).update(
         version=told.version, version_key=told.key, is_modified=False
     )
@@ -188,14 +259,6 @@ def _store_tag(task: ApplicationTask, told: VersionItem) -> list[log.Entry]:
     for status in statuses:
         status.version_key, status.is_modified = by_module[status.module.key].version_key, False
     ModuleStatus.objects.bulk_update(statuses, ["version_key", "is_modified"], batch_size=500)
-    return [
-        log.Entry(
-            message=f"Tagged application '{application}' in environment '{environment}' as {told.version}",
-            on=application.audit_object,
-            by=task.by,
-            details={"environment": environment.name, "version": told.version, "version_key": str(told.key)},
-        )
-    ]
 
 
 def _tag_failed(task: ApplicationTask, why: str) -> list[log.Entry]:

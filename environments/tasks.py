@@ -4,7 +4,17 @@ import time
 
 from django.db import connection
 
-from environments import application_tasks, application_work, events, ledger, maintenance, registry, sync
+from environments import (
+    application_tasks,
+    application_work,
+    events,
+    icons,
+    ledger,
+    maintenance,
+    provider_tests,
+    registry,
+    sync,
+)
 
 WATCH_SECONDS = 60.0
 WATCH_PAUSE = 0.05
@@ -19,6 +29,11 @@ def synchronize(run_ids: list[int]) -> None:
 def check_connection(environment_id: int) -> None:
     """Check the connection to an environment that is being registered."""
     registry.check_connection(environment_id)
+
+
+def test_provider(test_id: int) -> None:
+    """Test a provider of external authentication. Delivered twice, the second finds nothing."""
+    provider_tests.run(test_id)
 
 
 def work_on_application(task_id: int) -> None:
@@ -36,6 +51,7 @@ def tick() -> None:
     application_tasks.recover()
     ledger.prune()
     application_tasks.prune()
+    icons.prune()
     sync.prune()
     events.prune()
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from environments.views import environment, infrastructure, ledger, maintenance, registration
+from environments.views import environment, infrastructure, ledger, maintenance, registration, timeline
 from environments.views.settings import pending, security
 
 app_name = "environments"
@@ -14,6 +14,8 @@ urlpatterns = [
     path("register/<uuid:key>/", registration.proposal, name="proposal"),
     path("register/<uuid:key>/state/", registration.proposal_state, name="proposal-state"),
     path("register/<uuid:key>/check/", registration.check_again, name="check-again"),
+    path("register/<uuid:key>/roles/", registration.proposed_roles, name="proposed-roles"),
+    path("register/<uuid:key>/users/", registration.proposed_users, name="proposed-users"),
     path("register/<uuid:key>/confirm/", registration.confirm_registration, name="confirm-registration"),
     path("register/<uuid:key>/discard/", registration.discard, name="discard"),
     path("<uuid:key>/", environment.edit, name="edit"),
@@ -32,6 +34,7 @@ urlpatterns = [
     path("<uuid:key>/windows/<uuid:window_key>/", maintenance.window, name="window"),
     path("<uuid:key>/contacts/", ledger.contacts, name="contacts"),
     path("<uuid:key>/syncs/", ledger.syncs, name="syncs"),
+    path("<uuid:key>/timeline/", timeline.timeline, name="timeline"),
     path("<uuid:key>/pending/", pending.pending, name="pending"),
     path("<uuid:key>/security/", security.security, name="security"),
 ]

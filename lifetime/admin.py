@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
@@ -15,6 +16,7 @@ from audit import log
 from lifetime.admin_site import ReadOnlyAdmin
 from lifetime.models import (
     ApplicationRole,
+    Download,
     LoginCounter,
     Role,
     RoleLevel,
@@ -41,6 +43,9 @@ class _ReadOnlyInline(admin.TabularInline[Any, Any]):
 
 class RoleLevelInline(_ReadOnlyInline):
     model = RoleLevel
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoleLevel]:
+        return super().get_queryset(request).select_related("environment").order_by("environment__position", "pk")
 
 
 @admin.register(Role)
@@ -145,6 +150,17 @@ class ServiceAccountAdmin(ReadOnlyAdmin[ServiceAccount]):
     search_fields = ["username", "description"]
     ordering = ["username", "pk"]
     inlines = [ServiceTokenInline]
+
+
+@admin.register(Download)
+class DownloadAdmin(ReadOnlyAdmin[Download]):
+    list_display = ["name", "kind", "account", "environment", "status", "size", "requested_at", "ended_at"]
+    list_filter = ["kind", "status"]
+    list_select_related = ["account", "environment"]
+    search_fields = ["name", "account__username"]
+    ordering = ["-pk"]
+    readonly_fields = ["key"]
+    actions = None
 
 
 @admin.register(LoginCounter)

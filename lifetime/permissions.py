@@ -83,12 +83,14 @@ class Ladder:
         levels = RoleLevel.objects.filter(role__in=[role.pk for role in roles])
         if environments is not None:
             levels = levels.filter(environment__in=[environment.pk for environment in environments])
-        self._set = {
-            (one.role_id, one.environment_id): Rights(
-                Level(one.level), one.create_applications, one.add_system_dependencies
-            )
-            for one in levels
-        }
+        columns = ("level", "create_applications", "add_system_dependencies")
+        kinds: dict[tuple[int, bool, bool], Rights] = {}  # there are few, of thousands of rows
+        self._set: dict[tuple[int, int], Rights] = {}
+        for role_id, environment_id, level, create, add in levels.values_list("role", "environment", *columns):
+            kind = level, create, add
+            if kind not in kinds:
+                kinds[kind] = Rights(Level(level), create, add)
+            self._set[role_id, environment_id] = kinds[kind]
 
     def of(self, role: Role, environment: Environment) -> Rights:
         if role.is_administrator:

@@ -87,6 +87,8 @@ INSTALLED_APPS = [
     "django_q",
 ]
 
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # the selection of a plan is one form, however many applications it has
+
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -146,6 +148,8 @@ OIDC_TRUST_EMAIL = _flag("LIFETIME_OIDC_TRUST_EMAIL")  # of a provider that says
 OIDC_CREATE_USER = _flag("LIFETIME_OIDC_CREATE_USERS")
 OIDC_USE_PKCE = True
 OIDC_TIMEOUT = 10
+# Whether providers of external authentication may be on this machine, by http too: for trying things out.
+LOOPBACK_PROVIDERS = _flag("LIFETIME_LOOPBACK_PROVIDERS", default=DEBUG)
 OIDC_AUTHENTICATION_CALLBACK_URL = "lifetime:openid-callback"
 if OIDC_ISSUER:
     AUTHENTICATION_BACKENDS.append("lifetime.openid.Backend")
@@ -211,6 +215,13 @@ SERVICE_CENTER_LOGS_LINK = os.environ.get(
     "LIFETIME_SERVICE_CENTER_LOGS_LINK", "{address}/ServiceCenter/applications/{key}/logs"
 )
 SERVICE_STUDIO_LINK = os.environ.get("LIFETIME_SERVICE_STUDIO_LINK", "servicestudio://{host}/open/{key}")
+
+# REST API
+API_CALLS_PER_MINUTE = int(os.environ.get("LIFETIME_API_CALLS_PER_MINUTE", "3000"))  # of one token
+API_WAIT_SECONDS = 25.0  # how long a call waits for what a worker does
+API_WAITING_CALLS = int(os.environ.get("LIFETIME_API_WAITING_CALLS", "2"))  # at most, in one web process
+API_LARGEST_UPLOAD = int(os.environ.get("LIFETIME_API_LARGEST_UPLOAD", str(1024**3)))  # bytes of a package or solution
+API_LINK_MINUTES = 60  # how long a link to a download is valid
 
 # Audit
 AUDIT_RETENTION_DAYS = int(os.environ.get("LIFETIME_AUDIT_RETENTION_DAYS", "365"))  # at least 30

@@ -12,6 +12,7 @@ from environments.conformance.subject import Failed, Reply, Subject
 from environments.platform.canonical import canonical, digest
 
 PATHS = {
+    "application-security": "/applications/{key}/security",
     "application-settings": "/applications/{key}/settings",
     "blocked-addresses": "/blocked-addresses",
     "deployments": "/deployments",
@@ -60,21 +61,30 @@ def versions(subject: Subject) -> None:
     subject.ask("GET", f"/applications/{nobody()}/versions").expect_problem(404, "application-unknown")
 
 
-@rule("versions-refused", "a number that is none: 422 bad-body; one used before: 409 version-exists; nothing changes")
+@rule("versions-refused", "bad and used numbers, unknown bases and picked modules are refused; nothing changes")
 def versions_refused(subject: Subject) -> None:
     application = _application(subject, "versions")
     require_writes(subject)
     before = subject.ask("GET", "/digests").body
     path = f"/applications/{application['key']}/versions"
     for number in ("", "1.2.3.4", "1000", "01", "v1", "-1"):
-        order = {"key": nobody(), "version": number, "by": BY}
-        subject.ask("POST", path, order).expect_problem(422, "bad-body")
+        bad = {"key": nobody(), "version": number, "by": BY}
+        subject.ask("POST", path, bad).expect_problem(422, "bad-body")
     used = document(subject, path, shape=shapes.VersionsShape)["versions"]
     if used and application["modules"]:
         number = used[-1]["version"]
         subject.ask("POST", path, {"key": nobody(), "version": number, "by": BY}).expect_problem(409, "version-exists")
-    order = {"key": nobody(), "version": "999.999.999", "by": BY}
+    order: dict[str, Any] = {"key": nobody(), "version": "999.999.999", "by": BY}
     subject.ask("POST", f"/applications/{nobody()}/versions", order).expect_problem(404, "application-unknown")
+    if application["modules"]:
+        unknown = {**order, "base_version_key": nobody()}
+        subject.ask("POST", path, unknown).expect_problem(404, "version-unknown")
+        pick = {"module_key": application["modules"][0]["key"], "version_key": nobody()}
+        twice = {**order, "modules": [pick, pick]}
+        subject.ask("POST", path, twice).expect_problem(422, "bad-body")
+        is_web = application["kind"] == "WebResponsive"
+        refused = (404, "module-version-unknown") if is_web else (422, "picks-refused")
+        subject.ask("POST", path, {**order, "modules": [pick]}).expect_problem(*refused)
     if subject.ask("GET", "/digests").body != before:
         raise Failed("a refused tag changed the digests")
 
@@ -120,6 +130,35 @@ def application_settings_put(subject: Subject) -> None:
     unknown = {"site_properties": [{"module_key": nobody(), "name": "NoSuchThing", "effective_value": "1"}]}
     subject.ask("PUT", path, unknown).expect_problem(422, "setting-unknown")
     subject.ask("PUT", path, {"site_properties": {}}).expect_problem(422, "bad-body")
+    if subject.ask("GET", path).body != before.body:
+        raise Failed(f"GET {path} answers something else afterwards")
+
+
+@rule("application-security", "security settings of an application have the shape of the contract and an ETag")
+def application_security(subject: Subject) -> None:
+    application = _application(subject, "application-security")
+    path = f"/applications/{application['key']}/security"
+    document(subject, path, shape=shapes.ApplicationSecurityShape)
+    _expect_document(subject.ask("GET", path))
+    subject.ask("GET", f"/applications/{nobody()}/security").expect_problem(404, "application-unknown")
+
+
+@rule("application-security-put", "PUT of what is there changes nothing; what breaks out of the header: 422 bad-body")
+def application_security_put(subject: Subject) -> None:
+    application = _application(subject, "application-security")
+    require_writes(subject)
+    path = f"/applications/{application['key']}/security"
+    before = subject.ask("GET", path)
+    answer = subject.ask("PUT", path, before.json()).expect(200).json()
+    if answer.get("digest") != before.etag.strip('"') or not isinstance(answer.get("republish"), list):
+        raise Failed(f"PUT {path} answers {answer}; the digest is {before.etag}, and republish is a list")
+    bad: list[dict[str, Any]] = [{"img-src; x": ["a"]}, {"img-src": "a"}]
+    bad += [{"img-src": [value]} for value in ("a; script-src *", "a, b", "a\r\nSet-Cookie: b")]
+    for directives in bad:
+        policy = {"enabled": True, "directives": directives}
+        body = {"force_https_screens": None, "content_security_policy": policy}
+        subject.ask("PUT", path, body).expect_problem(422, "bad-body")
+    subject.ask("PUT", path, {"force_https_screens": True}).expect_problem(422, "bad-body")
     if subject.ask("GET", path).body != before.body:
         raise Failed(f"GET {path} answers something else afterwards")
 

@@ -5,7 +5,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from environments.platform.schemas import AuthenticationBody, PermissionsBody, SecurityBody, SettingsBody, StepName
+from environments.platform.schemas import (
+    AuthenticationBody,
+    ContentSecurityPolicyBody,
+    PermissionsBody,
+    SecurityBody,
+    SettingsBody,
+    StepName,
+)
 
 Key = Annotated[UUID, Field(strict=False)]
 Instant = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
@@ -183,6 +190,11 @@ class ApplicationSettingsShape(Open):
     endpoints: list[EndpointShape]
     timers: list[TimerShape]
     extensibility: ExtensibilityShape
+
+
+class ApplicationSecurityShape(Open):
+    force_https_screens: bool | None
+    content_security_policy: ContentSecurityPolicyBody | None
 
 
 class LogLineShape(Open):

@@ -28,6 +28,7 @@ class Application(models.Model):
     description = models.TextField(blank=True)
     url_path = models.CharField(max_length=120, blank=True)
     is_system = models.BooleanField(default=False)
+    colour = models.CharField(max_length=7, blank=True, default="", db_default="", help_text="Like #1a73e8.")
     changed_at = models.DateTimeField()
     definition_environment = models.ForeignKey(
         "environments.Environment",
@@ -88,6 +89,7 @@ class ApplicationStatus(InEnvironment):
     )
 
     class Meta:
+        verbose_name_plural = "application statuses"
         constraints = [
             models.UniqueConstraint(fields=["environment", "application"], name="application_status_once"),
         ]
@@ -102,6 +104,7 @@ class ModuleStatus(InEnvironment):
     hash = models.CharField(max_length=100, blank=True)
 
     class Meta:
+        verbose_name_plural = "module statuses"
         constraints = [models.UniqueConstraint(fields=["environment", "module"], name="module_status_once")]
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ class ApplicationSettings(models.Model):
     read_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = verbose_name_plural = "application settings"
         constraints = [
             models.UniqueConstraint(fields=["application", "environment"], name="application_settings_once"),
         ]

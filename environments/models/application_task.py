@@ -16,6 +16,8 @@ class TaskKind(models.TextChoices):
     READ_VERSIONS = "read_versions", "Reading the versions"
     READ_SETTINGS = "read_settings", "Reading the settings"
     CHANGE_SETTINGS = "change_settings", "Changing the settings"
+    READ_SECURITY = "read_security", "Reading the security settings"
+    CHANGE_SECURITY = "change_security", "Changing the security settings"
     READ_LOGS = "read_logs", "Reading the logs"
     READ_TEMPLATES = "read_templates", "Reading the templates"
     CREATE = "create", "Creating an application"

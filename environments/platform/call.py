@@ -199,6 +199,14 @@ class Call:
             if piece:
                 yield piece
 
+    async def drain(self, largest: int) -> None:
+        """Let a short body come to its end before it is refused: a refusal sent earlier is easily lost with the
+        connection, which is reset when something is still on its way."""
+        length = self._headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) <= largest:
+            async for _ in self.pieces(largest):
+                pass
+
     async def pause(self, seconds: float | None) -> None:
         """Let time pass (for ever: None) as long as the client is there."""
         try:

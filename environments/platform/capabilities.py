@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import blocking, configuration, journal, templates, uploads, versions
+from environments.platform import blocking, configuration, journal, protection, templates, uploads, versions
 from environments.platform import content as contents
 from environments.platform.answers import Answer, Document, FileAnswer, Headers, Problem, json_answer
 from environments.platform.canonical import canonical
@@ -133,6 +133,17 @@ async def put_application_settings(call: Call) -> Answer:
     return json_answer({"digest": configuration.put(call.environment, application, body)})
 
 
+async def get_application_security(call: Call) -> Answer:
+    application = call.environment.require(call.parameters["key"])
+    return _document(call, protection.load(call.environment, application["key"]))
+
+
+async def put_application_security(call: Call) -> Answer:
+    body = await call.json()
+    application = call.environment.require(call.parameters["key"])
+    return json_answer(protection.put(call.environment, application, body))
+
+
 async def get_logs(call: Call) -> Answer:
     application = call.environment.require(call.parameters["key"])
     last = query(call, "last")
@@ -213,6 +224,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/applications": {"POST": post_application},
     "/applications/{key}/references": {"GET": get_references},
     "/applications/{key}/settings": {"GET": get_application_settings, "PUT": put_application_settings},
+    "/applications/{key}/security": {"GET": get_application_security, "PUT": put_application_security},
     "/applications/{key}/logs": {"GET": get_logs},
     "/deployments": {"GET": get_deployments, "POST": post_deployment},
     "/deployments/{id}": {"GET": get_deployment},

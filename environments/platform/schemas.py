@@ -27,6 +27,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 CAPABILITIES = [
+    "application-security",
     "application-settings",
     "blocked-addresses",
     "deployments",
@@ -107,6 +108,13 @@ class SecurityBody(Strict):
     same_site: Literal["None", "Lax", "Strict"]
     remoting_protection: bool
     content_security_policy: ContentSecurityPolicyBody
+
+
+class ApplicationSecurityBody(Strict):
+    """Nothing means as the environment has it."""
+
+    force_https_screens: bool | None
+    content_security_policy: ContentSecurityPolicyBody | None
 
 
 class TechnicalPreviewsBody(Strict):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from environments.platform import content as contents
-from environments.platform import packages
+from environments.platform import packages, protection
 from environments.platform.answers import Answer, FileAnswer, Headers, method_not_allowed, not_found
 from environments.platform.canonical import canonical, digest
 from environments.platform.packages import WEB, Package
@@ -63,8 +63,12 @@ def serve(call: Call, application: Mapping[str, Any], path: str) -> Answer | Fil
     if path == "":
         location = f"{environment.prefix}/{quote(application['url_path'])}/".encode()
         return Answer(302, b"", [(b"location", location), (b"content-length", b"0")])
+    own = protection.load(environment, application["key"])
+    if moved := protection.moved_to_https(call, own, f"/{application['url_path']}{path}"):
+        return moved
     content = contents.load(environment, application)
-    headers = _security_headers(content.compiled or contents.compiled_security(environment))
+    compiled = content.compiled or contents.compiled_security(environment)
+    headers = _security_headers(protection.compiled(own, compiled))
     name = path[1:] or "index.html"
     if name.endswith("/"):
         name += "index.html"

@@ -158,6 +158,15 @@ CREATE TABLE deployment_line (
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 2;
 """
+PROTECTION = """
+CREATE TABLE application_security (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (environment, application)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 3;
+"""
 
 
 class EnvironmentRow(NamedTuple):
@@ -185,6 +194,8 @@ class Store:
             self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         if self._one("PRAGMA user_version") == 1:
             self._db.executescript(f"BEGIN IMMEDIATE; {CAPABILITIES} COMMIT;")
+        if self._one("PRAGMA user_version") == 2:
+            self._db.executescript(f"BEGIN IMMEDIATE; {PROTECTION} COMMIT;")
         self._burst: list[tuple[str, tuple[Any, ...]]] = []
         self._commit: asyncio.Task[None] | None = None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from environments.platform import packages
 from environments.platform.answers import CLOSE, Problem
 from environments.platform.packages import LARGEST_PACKAGE, BadPackage, Package
-from environments.platform.shelf import full_disk_is_a_problem, in_thread, open_to_write, remove, size_of
+from environments.platform.shelf import full_disk_is_a_problem, in_thread, open_to_write, remove, size_of, synchronize
 
 if TYPE_CHECKING:
     from environments.platform.call import Call
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS = 96 * 3600.0
 WRITE = 1024**2  # bytes that are written at once
+HEARD_OUT = 8 * 1024**2  # a body of at most so many bytes is read to its end though nobody needs it
 
 
 def state(environment: Environment, digest: str) -> dict[str, Any]:
@@ -37,11 +38,20 @@ def is_here(environment: Environment, digest: str) -> bool:
 
 async def receive(call: Call) -> tuple[dict[str, Any], int]:
     """Take a package or the next part of one; answer its state and the status of the answer."""
+    try:
+        return await _receive(call)
+    except Problem:
+        await call.drain(HEARD_OUT)
+        raise
+
+
+async def _receive(call: Call) -> tuple[dict[str, Any], int]:
     environment, digest = call.environment, call.parameters["digest"]
     if call.header(b"content-type").split(b";")[0].strip().lower() != b"application/zip":
         raise Problem(415, "bad-media-type", "Not a zip file", "Send application/zip.", headers=[CLOSE])
     first, last, total = _part(call)
     if (row := _row(environment, digest)) is not None:
+        await call.drain(HEARD_OUT)
         return _complete(digest, *row), 200
     arriving = environment.shelf.arriving
     if digest in arriving:
@@ -107,6 +117,7 @@ async def _finish(environment: Environment, digest: str, part: Path) -> dict[str
         raise
     size = size_of(part)
     with full_disk_is_a_problem():
+        await in_thread(lambda stop: synchronize(part))  # what takes long; others are served meanwhile
         environment.shelf.keep(part, digest)
         version = package.manifest.version
         remember(environment, digest, size, str(package.manifest.application.key), str(version.key) if version else "")

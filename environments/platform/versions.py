@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,12 +32,20 @@ class MobileVersionBody(Strict):
     description: Text = ""
 
 
+class PickBody(Strict):
+    """A module as it was in one of its versions."""
+
+    module_key: Key
+    version_key: Key
+
+
 class NewVersionBody(Strict):
     key: Key
     version: Number
     change_log: Text = ""
     by: ByBody
     base_version_key: Key | None = None
+    modules: Annotated[list[PickBody], Field(max_length=1000)] = []
     mobile_versions: Annotated[list[MobileVersionBody], Field(max_length=2)] = []
 
 
@@ -223,6 +231,7 @@ async def tag(environment: Environment, application: dict[str, Any], body: Any) 
     adopt(environment, application)
     base = require(environment, application, str(order.base_version_key)) if order.base_version_key else None
     _check_numbers(environment, application, order, base)
+    picked = _picked(environment, application, order.modules)
     version = {
         "key": key,
         "version": order.version,
@@ -238,6 +247,7 @@ async def tag(environment: Environment, application: dict[str, Any], body: Any) 
     else:
         content = contents.load(environment, application)
         manifest, web = contents.manifest(application, content, version), content.package
+    manifest = _with(manifest, picked)
     package = await _build(environment, manifest, web)
 
     # Nothing was written yet but a package nobody uses. The world may have moved meanwhile.
@@ -251,12 +261,59 @@ async def tag(environment: Environment, application: dict[str, Any], body: Any) 
         raise Problem(409, "changed-meanwhile", "The application changed meanwhile", "It was published. Tag it again.")
     with environment.changes():
         add(environment, application["key"], manifest, web=web, package=package, request=request)
-        if not base:
+        if not base and not picked:  # else the version is another than what is here
             modules = [{**module, "is_modified": False} for module in now["modules"]]
             now = {**now, "version": order.version, "version_key": key, "is_modified": False, "modules": modules}
             environment.save(now)
         journal.write(environment, now["key"], "Publish", f"Tagged version {order.version}.", user=order.by.name)
     return await shown(environment, now, require(environment, now, key)), True
+
+
+def _picked(
+    environment: Environment, application: Mapping[str, Any], picks: Sequence[PickBody]
+) -> dict[str, dict[str, Any]]:
+    """The definitions of the picked modules by their keys: from the versions of the application, or as it is now."""
+    wanted = {str(pick.module_key): str(pick.version_key) for pick in picks}
+    if len(wanted) != len(picks):
+        raise bad_body("modules: a module is picked twice")
+    if not wanted:
+        return {}
+    if application["kind"] != "WebResponsive":
+        raise Problem(
+            422, "picks-refused", "Modules cannot be picked", "Single modules are picked in web applications only."
+        )
+    found: dict[str, dict[str, Any]] = {}
+    manifests = [contents.manifest(application, contents.load(environment, application), None)]
+    rows = environment.store.rows(
+        "SELECT manifest FROM version WHERE environment = ? AND application = ? ORDER BY sequence DESC",
+        environment.id,
+        application["key"],
+    )
+    for manifest in (*manifests, *(json.loads(row[0]) for row in rows)):
+        for module in manifest["modules"]:
+            if wanted.get(module["key"]) == module["version_key"]:
+                found.setdefault(module["key"], module)
+    for module_key in wanted.keys() - found:
+        raise Problem(
+            404,
+            "module-version-unknown",
+            "There is no such version of the module",
+            f"No version of {application['name']} has module {module_key} in version {wanted[module_key]}.",
+        )
+    return found
+
+
+def _with(manifest: dict[str, Any], picked: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The manifest with the picked modules in the place of its own, and behind them where it has none."""
+    own = [picked.get(module["key"], module) for module in manifest["modules"]]
+    keys = {module["key"] for module in own}
+    modules = [*own, *(module for key, module in picked.items() if key not in keys)]
+    names = [module["name"].casefold() for module in modules]
+    if len(set(names)) != len(names):
+        raise Problem(
+            422, "picks-refused", "Modules cannot be picked", "Two modules of the version would have one name."
+        )
+    return {**manifest, "modules": modules}
 
 
 def _repeated(environment: Environment, application: Mapping[str, Any], key: str, request: bytes) -> Row | None:

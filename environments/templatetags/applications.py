@@ -3,13 +3,15 @@
 import calendar
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
+from uuid import UUID
 
 from django import template
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import escape
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from environments import icons
 from environments.matrix import Cell, Row
 from lifetime.templatetags import console
 
@@ -36,7 +38,8 @@ def show_rows(rows: Iterable[Row]) -> SafeString:
 def _row(row: Row, folder: str, signs: dict[str, SafeString], zone: tzinfo) -> str:
     about = row.kind + (" · system" if row.is_system else "") + (f" · {row.team}" if row.team else "")
     head = (
-        f'<th scope="row" class="matrix__name"><a href="{folder}{row.key}/">{escape(row.name)}</a>'
+        f'<th scope="row" class="matrix__name">{picture(row.key, row.name, row.colour, row.icon)}'
+        f'<a href="{folder}{row.key}/">{escape(row.name)}</a>'
         f'<span class="matrix__about">{escape(about)}</span></th>'
     )
     return f"<tr>{head}{''.join(_cell(one, signs, zone) for one in row.cells)}</tr>\n"
@@ -67,6 +70,32 @@ def _time(instant: datetime, zone: tzinfo) -> str:
     return (
         f'<time datetime="{instant.isoformat()}" title="{local.isoformat(" ", "seconds")}">'
         f"{local.day} {calendar.month_abbr[local.month]} {local.year} {local.hour:02d}:{local.minute:02d}</time>"
+    )
+
+
+@register.simple_tag
+def picture(key: UUID, name: str, colour: str, icon: str) -> SafeString:
+    """The icon of an application, or its initial on its colour. It says nothing that its name does not."""
+    if icon:
+        source = reverse("applications:icon", args=[key, icon])
+        tag = f'<img class="application-icon" src="{source}" alt="" width="32" height="32" loading="lazy">'
+    else:
+        fill = icons.colour_of(key, colour)
+        initial = escape(next((one for one in name if one.isalnum()), name[:1]).upper()[:1])
+        tag = (
+            '<svg class="application-icon" viewBox="0 0 32 32" aria-hidden="true" focusable="false">'
+            f'<rect width="32" height="32" fill="{escape(fill)}"/><text x="16" y="22" text-anchor="middle" '
+            f'fill="{icons.ink_on(fill)}">{initial}</text></svg>'
+        )
+    return mark_safe(tag)  # noqa: S308 - escaped above
+
+
+def swatch(colour: str) -> SafeString:
+    """A colour to choose, before its name."""
+    return format_html(
+        '<svg class="swatch" viewBox="0 0 16 16" aria-hidden="true" focusable="false">'
+        '<rect width="16" height="16" fill="{}"/></svg>',
+        colour,
     )
 
 

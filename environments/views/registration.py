@@ -1,21 +1,28 @@
-"""Register an existing environment: what it is, a check of the connection by a worker, a confirmation."""
+"""Register an existing environment: a check of the connection by a worker, roles and users, a confirmation."""
 
 from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from environments import registry
+from environments import newcomers, registry
 from environments.forms import RegisterForm
 from environments.models import Environment, Registration
+from environments.registration_forms import newcomer_forms, role_level_forms
 from lifetime import policy
+from lifetime.changes import Refused
+from lifetime.models import Level, Role
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest, client_address
+from lifetime.views.answers import author, posted
+
+ON_A_PAGE = 100
 
 
 @sensitive_post_parameters("token")
@@ -58,7 +65,70 @@ def _form(request: AuthenticatedRequest, former: Environment | None) -> HttpResp
 
 def _context(environment: Environment) -> dict[str, Any]:
     is_open = environment.registration in (Registration.REFUSED, Registration.CHECKED)
-    return {"environment": environment, "form": RegisterForm(instance=environment) if is_open else None}
+    context: dict[str, Any] = {
+        "environment": environment,
+        "form": RegisterForm(instance=environment) if is_open else None,
+    }
+    if environment.registration == Registration.CHECKED:
+        draft = newcomers.draft_of(environment)
+        context |= {"draft": draft, "levels": newcomers.levels(draft), "found": newcomers.find(draft)}
+    return context
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def proposed_roles(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """What each role will be allowed in the environment."""
+    environment = policy.get_environment(request.user, key, Action.REGISTER_ENVIRONMENT)
+    if environment.registration != Registration.CHECKED:
+        return redirect("environments:proposal", environment.key)
+    draft = newcomers.draft_of(environment)
+    ladder = role_level_forms(posted(request), environment, newcomers.levels(draft))
+    context: dict[str, Any] = {"environment": environment, "ladder": ladder, "levels": Level}
+    if request.method == "POST":
+        bound = [one for one in ladder if one.is_bound]
+        wrong = [one for one in bound if not one.is_valid()]  # each of them, so that each says what is wrong
+        if not wrong:
+            try:
+                newcomers.choose_levels(environment, {one.role: one.rights for one in bound}, by=author(request))
+                return redirect("environments:proposed-users", environment.key)
+            except Refused as refusal:
+                context["refusal"] = str(refusal)
+    status = 422 if request.method == "POST" else 200
+    return render(request, "environments/proposed_roles.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def proposed_users(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """Whom to import of those whom only the environment knows."""
+    environment = policy.get_environment(request.user, key, Action.REGISTER_ENVIRONMENT)
+    if environment.registration != Registration.CHECKED:
+        return redirect("environments:proposal", environment.key)
+    draft = newcomers.draft_of(environment)
+    found = newcomers.find(draft)
+    importable = [one for one in found.newcomers if not one.trouble]
+    page = Paginator(importable, ON_A_PAGE).get_page(request.GET.get("page"))
+    rows = newcomer_forms(posted(request), page.object_list, list(Role.objects.order_by("name", "pk")))
+    wrong = [row for row in rows if row.is_bound and not row.is_valid()]
+    if request.method == "POST" and not wrong:
+        choices = {row.newcomer.id: row.choice for row in rows if row.is_bound}
+        try:
+            newcomers.choose_people(environment, choices, by=author(request))
+            if page.has_next():
+                return redirect(f"{request.path}?page={page.next_page_number()}")
+            return redirect("environments:proposal", environment.key)
+        except newcomers.ChoicesRefused as refusal:
+            for row in rows:
+                if row.newcomer.id in refusal.reasons:
+                    row.add_error("email", refusal.reasons[row.newcomer.id])
+    context = {
+        "environment": environment,
+        "draft": draft,
+        "found": found,
+        "page": page,
+        "rows": rows,
+        "unfit": [one for one in found.newcomers if one.trouble],
+    }
+    return render(request, "environments/proposed_users.html", context, status=422 if request.method == "POST" else 200)
 
 
 @require_safe
@@ -82,7 +152,8 @@ def check_again(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 def confirm_registration(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     environment = policy.get_environment(request.user, key, Action.REGISTER_ENVIRONMENT)
     try:
-        registry.register(environment, by=request.user.actor(client_address(request)))
+        by = author(request)
+        registry.register(environment, by=by.actor, author=by)
     except registry.RegistryRefused as refusal:
         environment.refresh_from_db()
         context = {**_context(environment), "refusal": str(refusal)}

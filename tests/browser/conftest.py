@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from django.conf import settings
 from playwright.sync_api import Page
 
 from tests.factories import PASSWORD, create_user
+from tests.processes import Process
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Playwright's synchronous API keeps a loop in this thread
 
@@ -104,6 +106,15 @@ def signed_in_page(live_server, page, client):
         return page
 
     return sign_in
+
+
+@pytest.fixture
+def workers(tmp_path, db):
+    """A cluster of workers in a process of its own, which ends well."""
+    with Process("manage.py", "qcluster", log=tmp_path / "qcluster.log", LIFETIME_WORKERS="2") as cluster:
+        yield cluster
+        cluster.signal(signal.SIGTERM)
+        assert cluster.wait() == 0, cluster.output()
 
 
 def log_in(page, live_server, user):

@@ -5,7 +5,6 @@ processes of theirs. Nothing but the keyboard is used in the dialogs.
 """
 
 import re
-import signal
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,13 +14,11 @@ from playwright.sync_api import expect
 from audit.models import AuditEvent
 from environments import tasks
 from environments.models import Contact, Environment, MaintenanceWindow, SyncState
-from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
-from tests.browser.test_environments import NARROW, hold_contact, work
+from tests.browser.stories import PATIENCE, heard_after, open_dialog, picture, press_through
+from tests.browser.test_environments import hold_contact, work
 from tests.factories import PASSWORD, create_environment, create_user
 from tests.platforms import Platform
-from tests.processes import Process
 
-PATIENCE = 20_000  # milliseconds; the machine may be busy
 PIPELINE = [("Development", "Development"), ("Test", "Test"), ("Production", "Production")]
 
 
@@ -37,49 +34,8 @@ def platforms(tmp_path):
             platform.stop()
 
 
-@pytest.fixture
-def workers(tmp_path, db):
-    with Process("manage.py", "qcluster", log=tmp_path / "qcluster.log", LIFETIME_WORKERS="2") as cluster:
-        yield cluster
-        cluster.signal(signal.SIGTERM)
-        assert cluster.wait() == 0, cluster.output()
-
-
-def picture(page, name, *, whole=True):
-    """In both themes, and nothing is wrong with either of them."""
-    for theme in ("dark", "light"):
-        page.emulate_media(color_scheme=theme)
-        assert_accessible(page)
-        screenshot(page, f"{name}-{theme}", whole=whole)
-    before = page.viewport_size
-    page.set_viewport_size(NARROW)
-    assert_no_sideways_scrolling(page)
-    page.set_viewport_size(before)
-
-
 def card(page, name):
     return page.get_by_role("article", name=name, exact=True)
-
-
-def press_through(page, *, back=False, until):
-    """Press Tab until something has the focus, as somebody without a mouse does."""
-    for _ in range(60):
-        if until.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press("Shift+Tab" if back else "Tab")
-    raise AssertionError("Tab does not lead there")
-
-
-def open_dialog(page, button):
-    press_through(page, until=page.get_by_role("button", name=button))
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog", name=button)).to_be_visible()
-    expect(page.get_by_label("Reason")).to_be_focused()
-
-
-def heard_after(platform, instant):
-    """What the environment's own access log says of the time after an instant."""
-    return [line for line in platform.log() if datetime.fromisoformat(line["ended_at"] or line["began_at"]) > instant]
 
 
 def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, live_server, platforms, workers):
@@ -102,7 +58,7 @@ def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, 
         expect(card(page, name).get_by_text("Up to date")).to_be_visible(timeout=PATIENCE)
         expect(card(page, name).get_by_text(re.compile(r"^11\.\d+"))).to_be_visible()
 
-    # Production answers slowly; a synchronization of it is in progress, and a worker elsewhere has just died.
+    # Production answers slowly, and a synchronization of it is in progress.
     platforms["Production"].behave(delay_seconds=30, paths=["/applications"])
     card(page, "Production").get_by_role("button", name="Synchronize now").click()
     expect(card(page, "Production").get_by_text("Synchronizing", exact=True)).to_be_visible(timeout=PATIENCE)
@@ -110,9 +66,8 @@ def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, 
     platforms["Production"].wait_until_serving(1)
     picture(page, "infrastructure")
     run = production.sync_runs.newest_first().first()
-    dead = hold_contact(production, seconds=12)
 
-    # Enable, with a reason, by keyboard alone. The dialog says what it will abort.
+    # Enable, with a reason, by keyboard alone. The dialog says what it will abort. A worker elsewhere has just died.
     press_through(page, until=card(page, "Production").get_by_role("link", name="Edit Environment"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Edit Production")).to_be_visible()
@@ -121,6 +76,7 @@ def test_an_environment_goes_into_maintenance_mode_and_comes_back_in_sync(page, 
     expect(dialog.get_by_text(f"Synchronization {run.pk} (Synchronize now), running")).to_be_visible()
     page.keyboard.type("Upgrade of the platform to 11.29, OPS-1742")
     picture(page, "maintenance_dialog", whole=False)
+    dead = hold_contact(production, seconds=12)
     page.keyboard.press("Enter")
 
     # What was in progress is aborted; the dead worker is named until its lease is over.

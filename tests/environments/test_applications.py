@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from environments import maintenance
 from environments.models import Application, ApplicationStatus, EnvironmentFilter, SyncState
-from lifetime.models import ApplicationRole, Level, Role, RoleLevel
+from lifetime.models import ApplicationRole, Level, Role, RoleLevel, Team, TeamApplication
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db
@@ -125,6 +125,34 @@ def test_it_is_searched_by_name_and_paged(look, pipeline):
     assert next(iter(cells(look("?page=x")))) == "50 % off"
 
 
+def test_it_is_filtered_by_team_and_searched_by_the_name_of_a_team(look, pipeline, client):
+    claims, sales = Team.objects.create(name="Claims"), Team.objects.create(name="Sales")
+    Team.objects.create(name="Owns nothing")
+    for name, team in [("Portal", claims), ("Intake", claims), ("Quotes", sales), ("Nobody's", None)]:
+        application = publish(pipeline[0], name)
+        if team:
+            TeamApplication.objects.create(application=application, team=team)
+
+    assert [one.name for one in look().context["teams"]] == ["Claims", "Sales"]
+    assert list(cells(look(f"?team={claims.key}"))) == ["Intake", "Portal"]
+    assert list(cells(look(f"?team={claims.key}&name=port", "applications:rows"))) == ["Portal"]
+    assert list(cells(look("?name=CLAIMS"))) == ["Intake", "Portal"]
+    assert f"team={claims.key}" in look(f"?team={claims.key}").context["search"]
+    assert len(cells(look("?team=nonsense"))) == 4
+    late = EnvironmentFilter.objects.create(user=create_user(), name="Late")
+    late.environments.set(pipeline[1:])
+    client.force_login(late.user)
+    assert "None of Sales in the environments of Late" in look(f"?team={sales.key}&filter={late.key}").content.decode()
+
+
+def test_nobody_is_offered_the_team_of_an_application_that_they_do_not_see(client, pipeline):
+    TeamApplication.objects.create(application=publish(pipeline[0]), team=Team.objects.create(name="Secret project"))
+    role = Role.objects.create(name="Blind")
+    RoleLevel.objects.bulk_create(RoleLevel(role=role, environment=one, level=Level.NO_ACCESS) for one in pipeline[:1])
+    client.force_login(create_user(role=role))
+    assert "Secret project" not in client.get(reverse("applications:list")).content.decode()
+
+
 def test_empty_states_say_what_to_do(look):
     assert "No environment" in look().content.decode()
     create_environment()
@@ -142,7 +170,7 @@ def test_the_head_says_who_enabled_maintenance_mode_why_and_disables_synchronizi
     assert "Upgrade to 11.29" in text
     assert "Synchronizing the environment is disabled" in text
     assert "Synchronization failed" in text
-    assert text.count('aria-disabled="true"') == 1
+    assert text.count('aria-disabled="true"') == 3  # and deployments to and from it
 
 
 def test_the_rows_look_again_when_a_synchronization_brought_something(look, pipeline):
@@ -193,7 +221,7 @@ def test_the_number_of_queries_is_constant(look, django_assert_max_num_queries, 
         environment = create_environment()
         for name in range(number + 1):
             publish(environment, f"Application {name}")
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):
         look(path=path)
 
 

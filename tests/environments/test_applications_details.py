@@ -32,6 +32,9 @@ OPERATIONS = {
     "settings": ("get", {}, "change_application_settings", Level.CHANGE),
     "read-settings": ("post", {}, "change_application_settings", Level.CHANGE),
     "change-settings": ("post", {"mode": "default"}, "change_application_settings", Level.CHANGE),
+    "security": ("get", {}, "change_application_settings", Level.CHANGE),
+    "read-security": ("post", {}, "change_application_settings", Level.CHANGE),
+    "change-security": ("post", {}, "change_application_settings", Level.CHANGE),
     "logs": ("get", {}, "open_service_center", Level.MONITOR),
     "log-lines": ("get", {}, "open_service_center", Level.MONITOR),
     "read-logs": ("post", {}, "open_service_center", Level.MONITOR),
@@ -47,6 +50,7 @@ OPERATIONS = {
 BUTTONS = [
     "Tag Version",
     "Settings",
+    "Security Settings",
     "Open in Browser",
     "View Application Logs",
     "Configure Application",
@@ -123,7 +127,7 @@ def test_in_maintenance_every_action_is_greyed_and_says_why(client, person, appl
 
     for path in (application.get_absolute_url(), reverse("applications:places", args=[application.key])):
         text = client.get(path).content.decode()
-        assert text.count('aria-disabled="true"') == len(BUTTONS)
+        assert text.count('aria-disabled="true"') == len(BUTTONS) + text.count("Create Deployment Plan")
         assert text.count("Grace Hopper enabled it: “Upgrade to 11.29”") == len(BUTTONS)
         assert url("tag-dialog", application, development) not in text
         assert url("open-in-browser", application, development) not in text

@@ -5,13 +5,14 @@ import uuid
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from audit.models import AuditEvent
 from environments import authentication, maintenance, sync
 from environments.models import AuthenticationProvider, SyncRun
-from tests.factories import actor, create_environment, create_user
+from tests.factories import PASSWORD, actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "s3cret-of-the-client"
@@ -108,6 +109,7 @@ BAD = {
 }
 
 
+@pytest.mark.django_db  # nothing here needs a commit
 @pytest.mark.parametrize(("mode", "changes", "words"), BAD.values(), ids=BAD)
 def test_bad_configurations_are_refused_in_words(client, user, mode, changes, words):
     values = {**(OIDC if mode == "oidc" else LDAP), **changes}
@@ -255,3 +257,174 @@ def test_the_page_costs_the_same_for_any_number(client, user, django_assert_num_
         create_environment()
     with django_assert_num_queries(len(few)):
         client.get(url("authentication"))
+
+
+# Client IDs by kind of environment
+
+BY_KIND = {
+    **{name: value for name, value in OIDC.items() if name != "client_id"},
+    "client_ids": "by_kind",
+    "client_id_development": "dev",
+    "client_id_test": "test",
+    "client_id_production": "prod",
+    "client_id_console": "",
+}
+
+
+def test_each_kind_of_environment_gets_its_own_client_id(client, user, platform):
+    assert client.post(url("create-provider", "oidc"), {**BY_KIND, "client_id": "left"}).status_code == 302
+    provider = AuthenticationProvider.objects.get()
+    assert {"name": provider.name, **provider.configuration} == BY_KIND
+    development = create_environment(platform=platform, name="Development")
+    production = create_environment(name="Production", purpose="Production")
+    authentication.activate(provider, secret=SECRET, by=actor())
+
+    sync.run([SyncRun.objects.get(environment=development).pk])
+
+    told = platform.call("GET", "/authentication").json["configuration"]
+    assert told == {
+        **{name: value for name, value in OIDC.items() if name != "client_id"},
+        "client_id": "dev",
+        "client_secret": "***",
+    }
+    arrivals = {one.environment: one.arrival.value for one in authentication.results()}
+    assert arrivals == {development: "delivered", production: "pending"}
+    # The digest of development is not the one that production shall have.
+    state = production.sync_state
+    state.digests = development.sync_state.__class__.objects.get(environment=development).digests
+    state.save()
+    assert {one.environment: one.arrival.value for one in authentication.results()}[production] == "pending"
+
+
+def test_one_client_id_becomes_several_and_one_again(client, user):
+    provider = create()
+    client.post(url("provider", provider.key), BY_KIND)
+    provider.refresh_from_db()
+    assert "client_id" not in provider.configuration
+    assert provider.configuration["client_id_test"] == "test"
+    client.post(url("provider", provider.key), {**OIDC, "client_ids": "one", "client_id_test": "left"})
+    provider.refresh_from_db()
+    assert {"name": provider.name, **provider.configuration} == OIDC
+    assert messages()[1].startswith("Changed Client IDs, Client ID, Client ID of development environments")
+
+
+@pytest.mark.django_db  # nothing here needs a commit
+@pytest.mark.parametrize("name", ["client_id_development", "client_id_test", "client_id_production"])
+def test_no_client_id_of_a_kind_may_be_missing(client, user, name):
+    response = client.post(url("create-provider", "oidc"), {**BY_KIND, name: ""})
+    assert response.status_code == 422
+    assert "This field is required" in response.content.decode()
+    assert not AuthenticationProvider.objects.exists()
+    values = {key: value for key, value in {**BY_KIND, name: " "}.items() if key != "name"}
+    with pytest.raises(ValidationError, match="is missing"):
+        authentication.clean("oidc", values)
+
+
+# Activation: who is logged out, and who keeps a password
+
+
+@pytest.fixture
+def console_login(settings):
+    settings.OIDC_ISSUER = "https://login.example.com"
+
+
+def local_administrator(**options):
+    return create_user(username="root", name="Root", is_staff=True, **options)
+
+
+def logged_in(user):
+    browser = Client()
+    browser.force_login(user)
+    return browser
+
+
+def test_activation_logs_everybody_else_out(client, user):
+    other = logged_in(create_user())
+    assert other.get(url("authentication")).status_code == 200
+
+    client.post(url("activate-provider", create().key))
+
+    assert client.get(url("authentication")).status_code == 200
+    assert other.get(url("authentication")).status_code == 302
+    event = AuditEvent.objects.get(message="Activated authentication provider 'Company'")
+    assert event.details == {"sessions ended": 1}
+    assert user.check_password(PASSWORD)
+
+
+def test_local_passwords_are_cleared_but_those_of_local_administrators(client, user, console_login):
+    root, other = local_administrator(), create_user(username="eve", manages_infrastructure=False)
+    support = create_user(username="sam", is_staff=True, manages_infrastructure=False)
+    nobody = create_user(username="open", password=None)
+    browser = logged_in(other)
+    dialog = client.get(url("activate-provider-dialog", (provider := create()).key), headers={"HX-Request": "true"})
+    assert "2 people lose theirs" in dialog.content.decode()
+
+    response = client.post(url("activate-provider", provider.key), {"clear_passwords": "on"})
+
+    assert response.status_code == 302
+    assert client.get(url("authentication")).status_code == 200  # whoever did it stays logged in
+    assert browser.get(url("authentication")).status_code == 302
+    for one, keeps in ((root, True), (support, True), (user, False), (other, False), (nobody, False)):
+        one.refresh_from_db()
+        assert one.has_usable_password() == keeps, one
+    assert not Client().login(username="eve", password=PASSWORD)
+    assert Client().login(username="root", password=PASSWORD)
+    event = AuditEvent.objects.get(message__startswith="Cleared")
+    assert event.message == "Cleared the local passwords of 2 people, who log in by 'Company' from now on"
+    assert (event.actor_username, event.details) == ("ada", {"local administrators": ["root"]})
+    for one in AuditEvent.objects.all():
+        assert "!" not in f"{one.message}{one.details}"
+    warned = client.get(url("deactivate-provider-dialog", provider.key), headers={"HX-Request": "true"})
+    assert "3 active people have no password" in warned.content.decode()
+
+
+NOT_CLEARED = {
+    "nobody would be left": (None, "https://login.example.com", "There is no local administrator"),
+    "inactive": ({"is_active": False}, "https://login.example.com", "There is no local administrator"),
+    "without a password": ({"password": None}, "https://login.example.com", "There is no local administrator"),
+    "may manage nothing": (
+        {"manages_infrastructure": False},
+        "https://login.example.com",
+        "There is no local administrator",
+    ),
+    "no log-in here": ({}, "", "does not log people in by this provider"),
+    "log-in by another": ({}, "https://other.example.com", "does not log people in by this provider"),
+}
+
+
+@pytest.mark.django_db  # nothing here needs a commit
+@pytest.mark.parametrize(("root", "issuer", "words"), NOT_CLEARED.values(), ids=NOT_CLEARED)
+def test_nobody_is_locked_out(client, user, settings, root, issuer, words):
+    settings.OIDC_ISSUER = issuer
+    if root is not None:
+        local_administrator(**root)
+    other = logged_in(create_user(username="eve"))
+    provider = create()
+    dialog = client.get(url("activate-provider-dialog", provider.key), headers={"HX-Request": "true"})
+    assert words in dialog.content.decode()
+
+    with pytest.raises(ValidationError, match=words):
+        authentication.activate(provider, clear_passwords=True, by=actor())
+
+    provider.refresh_from_db()
+    assert not provider.is_active
+    assert other.get(url("authentication")).status_code == 200
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+    assert len(messages()) == 1
+
+
+def test_passwords_are_not_cleared_for_ldap(console_login):
+    local_administrator()
+    with pytest.raises(ValidationError, match="does not log people in by LDAP"):
+        authentication.activate(create("ldap"), clear_passwords=True, by=actor())
+    assert not AuthenticationProvider.objects.get().is_active
+
+
+def test_where_it_has_arrived_is_kept_up_to_date(client, user):
+    create_environment(name="Development")
+    html = client.get(url("authentication-arrivals")).content.decode()
+    assert 'id="arrivals"' in html
+    assert "Development" in html
+    client.force_login(create_user(manages_infrastructure=False))
+    assert client.get(url("authentication-arrivals")).status_code == 403

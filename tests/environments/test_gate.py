@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -213,6 +214,180 @@ async def test_toggling_quickly_cuts_contacts_of_the_older_epoch(platform):
             await asyncio.wait_for(call, 5)
 
     assert (await Contact.objects.aget()).outcome == "aborted"
+
+
+# The farewell of a contact that is called off.
+
+
+ABORT = "/deployments/7f3f0a52-1c15-4b3b-8ef1-b136198352dd/abort"
+
+
+class Farewell:
+    """Tells the environment to stop, and remembers whether that was heard."""
+
+    def __init__(self):
+        self.said = []
+
+    async def __call__(self, client):
+        try:
+            await client.post(ABORT, b'{"by": {"name": "Ada", "username": "ada"}, "reason": "Maintenance"}')
+        except gate.Rejected as rejection:  # there is no such deployment
+            self.said.append(rejection.code)
+
+
+async def call_with_farewell(session, environment, farewell):
+    async with session.contact(environment.pk, Purpose.DEPLOY, plan_number=7, farewell=farewell) as client:
+        await client.get("/facts")
+
+
+async def cut_while_calling(platform, farewell, *, seconds=10):
+    """Enable maintenance mode while a contact with a farewell waits for an answer; the window, and how long it took."""
+    environment = await sync_to_async(create_environment)(platform=platform)
+    async with gate.session() as session:
+        call = await in_background(call_with_farewell(session, environment, farewell))
+        await sync_to_async(platform.wait_until_serving)(1)
+        window = await enable(environment, by=actor(), reason="Upgrade")
+        began = time.monotonic()
+        with pytest.raises(gate.CalledOff):
+            await asyncio.wait_for(call, seconds)
+        taken = time.monotonic() - began
+    await window.arefresh_from_db()
+    return window, taken
+
+
+async def test_a_contact_that_is_called_off_tells_the_environment_to_stop_before_it_is_quiet(platform):
+    platform.behave(delay_seconds=30, paths=["/facts"])
+    farewell = Farewell()
+
+    window, taken = await cut_while_calling(platform, farewell)
+
+    assert farewell.said == ["deployment-unknown"]
+    assert window.status == "in_force"
+    assert taken < 1
+    contact = await Contact.objects.aget()
+    assert (contact.outcome, contact.step, contact.calls) == ("aborted", "GET /facts", 2)
+    lines = platform.log()
+    assert [(line["method"], line["path"]) for line in lines][-2:] == [
+        ("POST", ABORT),
+        ("DELETE", f"/contacts/{contact.pk}"),
+    ]
+    assert {line["contact"] for line in lines} == {contact.pk}
+    assert all(line["ended_at"] < window.quiet_at.isoformat() for line in lines)
+
+
+async def test_a_farewell_that_hangs_is_cut_after_its_grace(platform, monkeypatch):
+    monkeypatch.setattr(gate, "GRACE_SECONDS", 0.5)
+    platform.behave(delay_seconds=30)
+    farewell = Farewell()
+
+    window, taken = await cut_while_calling(platform, farewell)
+
+    assert farewell.said == []
+    assert window.status == "in_force"
+    assert 0.5 <= taken < 1.2
+    assert (await Contact.objects.aget()).outcome == "aborted"
+    assert {line["path"]: line["outcome"] for line in platform.log()}[ABORT] in {"ended", "disconnected", "deadline"}
+    assert all(line["ended_at"] < window.quiet_at.isoformat() for line in platform.log())
+
+
+async def test_a_farewell_that_fails_or_will_not_end_delays_nothing_further(platform, monkeypatch):
+    monkeypatch.setattr(gate, "GRACE_SECONDS", 0.3)
+    platform.behave(delay_seconds=30, paths=["/facts"])
+    kept = []
+
+    async def stubborn(client):
+        kept.append(client)
+        for _ in range(4):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.3)
+
+    window, taken = await cut_while_calling(platform, stubborn)
+
+    assert window.status == "in_force"
+    assert taken < 1
+    with pytest.raises(gate.Unreachable, match="contact is over"):
+        await kept[0].get("/facts")
+
+
+async def test_a_farewell_that_fails_is_only_noted(platform, caplog):
+    platform.behave(delay_seconds=30, paths=["/facts"])
+
+    async def faulty(client):
+        raise RuntimeError("I forgot what I wanted to say")
+
+    window, _ = await cut_while_calling(platform, faulty)
+
+    assert window.status == "in_force"
+    assert (await Contact.objects.aget()).outcome == "aborted"
+    assert "I forgot what I wanted to say" in caplog.text
+
+
+async def test_an_environment_that_answers_nothing_gets_no_more_than_the_grace_and_the_goodbye(platform, monkeypatch):
+    monkeypatch.setattr(gate, "GRACE_SECONDS", 0.4)
+    platform.behave(delay_seconds=30)
+    environment = await sync_to_async(create_environment)(platform=platform)
+    async with gate.session(lease=3) as session:
+        call = await in_background(call_with_farewell(session, environment, Farewell()))
+        await sync_to_async(platform.wait_until_serving)(1)
+        platform.freeze()
+        try:
+            window = await enable(environment, by=actor(), reason="Upgrade")
+            began = time.monotonic()
+            with pytest.raises(gate.CalledOff):
+                await asyncio.wait_for(call, 10)
+            assert time.monotonic() - began < 1.5
+        finally:
+            platform.thaw()
+    await until(maintenance.settle)
+
+    await window.arefresh_from_db()
+    assert (await Contact.objects.aget()).outcome == "lost"
+    assert all(line["ended_at"] < window.quiet_at.isoformat() for line in platform.log())
+
+
+async def test_nothing_is_said_to_stop_when_nobody_called_the_contact_off(platform):
+    platform.behave(delay_seconds=30, paths=["/facts"])
+    farewell = Farewell()
+    environment = await sync_to_async(create_environment)(platform=platform)
+    async with gate.session() as session:
+        call = await in_background(call_with_farewell(session, environment, farewell))
+        await sync_to_async(platform.wait_until_serving)(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        async with session.contact(environment.pk, Purpose.DEPLOY, farewell=farewell) as client:
+            await client.get("/digests")
+        call = await in_background(call_with_farewell(session, environment, farewell))
+        await sync_to_async(platform.wait_until_serving)(1)
+    with pytest.raises(gate.CalledOff):  # with its session
+        await call
+
+    assert farewell.said == []
+    assert [row.outcome async for row in Contact.objects.order_by("pk")] == ["aborted", "completed", "aborted"]
+    assert ABORT not in {line["path"] for line in platform.log()}
+
+
+async def test_a_body_that_makes_something_else_of_its_cancellation_is_called_off_all_the_same(platform):
+    environment = await sync_to_async(create_environment)(platform=platform)
+
+    async def stubborn(session, ending):
+        async with session.contact(environment.pk, Purpose.SYNC) as client:
+            await client.get("/facts")
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                if ending:
+                    raise ending from None
+
+    async with gate.session() as session:
+        bodies = [await in_background(stubborn(session, ending)) for ending in (ValueError("Oh"), None)]
+        await until(lambda: len(platform.log()) == 2)
+        await enable(environment, by=actor(), reason="Upgrade")
+        results = await asyncio.gather(*bodies, return_exceptions=True)
+
+    assert [type(result) for result in results] == [gate.CalledOff] * 2
+    assert [result.environment_id for result in results] == [environment.pk] * 2
+    assert [row.outcome async for row in Contact.objects.all()] == ["aborted"] * 2
 
 
 # Rule 4: quiet is a fact.

@@ -40,7 +40,7 @@ def server(status=500, body=b"{}", content_type="application/problem+json", date
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
         found.daemon_threads = True
-        thread = threading.Thread(target=found.serve_forever, daemon=True)
+        thread = threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{found.server_port}"
         found.shutdown()

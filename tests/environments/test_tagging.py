@@ -10,7 +10,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from audit.models import AuditEvent
-from environments import application_tasks, blocking, gate, maintenance, sync, tagging, tasks
+from environments import application_tasks, blocking, gate, maintenance, sync, tag_bases, tagging, tasks
 from environments.application_tasks import TaskRefused
 from environments.models import (
     Application,
@@ -344,3 +344,119 @@ def test_the_form_suggests_a_number_tells_what_is_wrong_and_says_what_happens(
     text = client.get(application.get_absolute_url()).content.decode()
     assert "Tagging a version 2.11.1: done" in text
     assert client.get(reverse("applications:versions", args=[application.key])).status_code == 200
+
+
+@pytest.fixture
+def two(platform, development):
+    """A web application of two modules, tagged as 0.1, 0.2 and 0.3, changed since."""
+    for number in ("0.1", "0.2", "0.3", ""):
+        modules = [{"name": name, "description": f"of {number or 'now'}"} for name in ("TwoLogic", "TwoUi")]
+        published = platform.publish(name="Two Modules", kind="WebResponsive", modules=modules)
+        if number:
+            assert platform.tag(published["key"], number).status == 201
+    run = sync.request(development, by=actor())
+    sync.run([run.pk])
+    found = Application.objects.get(name="Two Modules")
+    work(tagging.request_versions(development, found, by=actor()))
+    return found
+
+
+def test_a_tag_of_an_older_version_leaves_the_application_as_it_is(platform, development, two):
+    base = two.versions.get(version="0.2")
+    before = list(ApplicationStatus.objects.filter(application=two).values())
+    modules = list(ModuleStatus.objects.filter(module__application=two).order_by("pk").values())
+    proposal = tagging.propose(development, two, base=str(base.key))
+    assert (proposal.suggestion, proposal.base) == ("0.2.1", base)
+
+    task = work(tag(development, two, proposal.suggestion, base_version_key=base.key))
+
+    assert (task.status, task.message) == ("finished", "")
+    version = ApplicationVersion.objects.get(key=task.key)
+    assert (version.version, version.based_on) == ("0.2.1", base.key)
+    assert set(version.modules.values_list("version_key")) == set(base.modules.values_list("version_key"))
+    assert before[0]["is_modified"]
+    assert list(ApplicationStatus.objects.filter(application=two).values()) == before
+    assert list(ModuleStatus.objects.filter(module__application=two).order_by("pk").values()) == modules
+    assert AuditEvent.objects.filter(
+        message="Tagged application 'Two Modules' in environment 'Development' as 0.2.1, based on 0.2"
+    ).exists()
+    assert tagging.propose(development, two, base=str(base.key)).suggestion == "0.2.2"
+
+
+def test_single_modules_are_picked_from_other_versions(platform, development, two):
+    base, other = two.versions.get(version="0.1"), two.versions.get(version="0.3")
+    logic = other.modules.get(name="TwoLogic")
+    choices = {one.name: one for one in tagging.propose(development, two, base=str(base.key)).modules}
+    assert [label for _, label in choices["TwoLogic"].versions] == ["as it is now", "as in 0.3", "as in 0.2"]
+
+    task = work(
+        tag(
+            development,
+            two,
+            "0.1.1",
+            base_version_key=base.key,
+            module_picks={str(logic.module_key): str(logic.version_key)},
+        )
+    )
+
+    assert (task.status, task.message) == ("finished", "")
+    made = dict(ApplicationVersion.objects.get(key=task.key).modules.values_list("name", "version_key"))
+    assert made == {"TwoLogic": logic.version_key, "TwoUi": base.modules.get(name="TwoUi").version_key}
+    assert ApplicationStatus.objects.get(application=two).version == "0.3"
+
+
+def test_bases_and_picks_that_cannot_be_are_refused(platform, development, two, application):
+    base = two.versions.get(version="0.2")
+    for wanted, words in [
+        ({"base_version_key": uuid4()}, "knows no such version"),
+        ({"base_version_key": application.versions.get().key}, "knows no such version"),
+        ({"base_version_key": base.key, "module_picks": {str(uuid4()): str(uuid4())}}, "No version of Two Modules"),
+        ({"module_picks": {"x": "y"}}, "named by no key"),
+    ]:
+        with pytest.raises(ValidationError, match=words):
+            tag(development, two, "0.2.1", **wanted)
+    with pytest.raises(ValidationError, match=r"do not go backwards: the base is 0\.2, so"):
+        tag(development, two, "0.1.5", base_version_key=base.key)
+    with pytest.raises(ValidationError, match="web applications only"):
+        tag(development, Application.objects.get(name="Field Service"), "99", module_picks={"x": "y"})
+    assert not ApplicationTask.objects.filter(kind="tag").exists()
+
+
+def test_a_version_that_the_environment_never_had_is_said_by_it(platform, development, two):
+    elsewhere = ApplicationVersion.objects.create(key=uuid4(), application=two, version="0.2.5", created_at=AT)
+    task = work(tag(development, two, "0.2.6", base_version_key=elsewhere.key))
+    assert task.status == "failed"
+    assert "Two Modules has no version" in task.message
+    assert not two.versions.filter(version="0.2.6").exists()
+
+
+def test_another_base_brings_another_number_and_its_modules_to_the_form(client, development, two):
+    client.force_login(create_user(name="Ada Lovelace"))
+    base = two.versions.get(version="0.2")
+    path = url("tag-dialog", two, development)
+    htmx = {"HX-Request": "true"}
+    first = client.get(path, headers=htmx).content.decode()
+    assert 'value="0.4"' in first
+    assert "Not picked: as it is now" in first
+    other = client.get(path, {"base_version": str(base.key)}, headers=htmx).content.decode()
+    assert 'value="0.2.1"' in other
+    assert "It will have the content of 0.2, while 0.3 with its changes stays in Development" in other
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tag_bases, "PICKABLE", 1)
+        assert "too many modules to pick" in client.get(path, headers=htmx).content.decode()
+    nonsense = client.get(path, {"base_version": "nonsense"}, headers=htmx).content.decode()
+    assert 'value="0.4"' in nonsense
+
+    logic = two.versions.get(version="0.1").modules.get(name="TwoLogic")
+    pick = f"pick-{logic.module_key}"
+    data = {"version": "0.2.1", "base_version": str(base.key), pick: str(logic.version_key)}
+    refused = client.post(url("tag", two, development), {**data, pick: str(uuid4())})
+    assert refused.status_code == 422
+    assert '<details class="disclosure" open>' in refused.content.decode()
+    assert client.post(url("tag", two, development), {**data, "base_version": str(uuid4())}).status_code == 422
+    assert not ApplicationTask.objects.filter(kind="tag").exists()
+
+    assert client.post(url("tag", two, development), data).status_code == 302
+    parameters = ApplicationTask.objects.get(kind="tag").parameters
+    assert parameters["base_version_key"] == str(base.key)
+    assert parameters["modules"] == [{"module_key": str(logic.module_key), "version_key": str(logic.version_key)}]

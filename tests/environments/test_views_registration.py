@@ -7,8 +7,10 @@ import pytest
 from django.urls import reverse
 
 from audit.models import AuditEvent
-from environments import maintenance, registry
-from environments.models import Environment, SyncRun
+from environments import maintenance, newcomers, registry
+from environments.models import Environment, RegistrationDraft, SyncRun
+from lifetime.models import Role, RoleLevel, User
+from tests.environments.test_newcomers import confirm, ladder, messages, model, person, row
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,3 +216,85 @@ def test_writes_are_posts_of_people_with_the_right_only(client, name):
     assert client.get(reverse("environments:proposal", args=[uuid.uuid4()])).status_code == 404
     environment.refresh_from_db()
     assert environment.registration == "checked"
+
+
+# Roles and permissions, and users to import
+
+
+def checked(client, platform, *people, **changes):
+    """A proposal whose connection was checked, to an environment that knows these people."""
+    if people:
+        assert platform.call("PUT", "/permissions", model(*people)).status == 200
+    proposed = propose(client, address=platform.address, token=platform.token, **changes)
+    registry.check_connection(proposed.pk)
+    proposed.refresh_from_db()
+    return proposed
+
+
+def test_roles_get_levels_and_people_are_imported_when_it_is_registered(client, user, platform):
+    guest = Role.objects.create(name="Guest")
+    developer = Role.objects.developer()
+    proposed = checked(
+        client, platform, person("eve"), person("ADA"), person("kim", role_key="2"), person("lee", email="")
+    )
+    summary = text(client.get(url("proposal", proposed)))
+    assert "2 people are imported; 1 is known here already" in summary
+    assert "1 without an e-mail address is left out" in summary
+    page = text(client.get(url("proposed-roles", proposed)))
+    assert re.search(rf'name="role-{Role.objects.administrator().pk}-level" value="6" checked disabled', page)
+    assert re.search(
+        rf'name="role-{guest.pk}-level" value="2" checked', page
+    )  # List Applications, unless told otherwise
+    assert re.search(rf'name="role-{developer.pk}-level" value="4" checked', page)
+
+    data = {**ladder({guest: 5, developer: 0}), f"role-{guest.pk}-create_applications": "on"}
+    assert client.post(url("proposed-roles", proposed), data).url == url("proposed-users", proposed)
+
+    page = text(client.get(url("proposed-users", proposed)))
+    assert "1 person is known here already" in page
+    assert f'name="{newcomers.id_of("eve")}-is_chosen"' in page
+    data = {**row("eve", email="eve@firm.example", role=guest), **row("kim", is_chosen=False)}
+    data |= row("lee", email="lee@example.org")
+    assert client.post(url("proposed-users", proposed), data).url == url("proposal", proposed)
+
+    assert not RoleLevel.objects.exists()
+    assert User.objects.count() == 1
+    before = len(messages())
+    assert confirm(client, proposed).url == url("list")
+
+    assert proposed.is_registered
+    rights = {one.role.name: (one.level, one.create_applications) for one in RoleLevel.objects.all()}
+    assert rights == {"Guest": (5, True), "Developer": (0, False)}
+    assert set(User.objects.values_list("username", "email", "role__name")) == {
+        ("ada", user.email, "Administrator"),
+        ("eve", "eve@firm.example", "Guest"),
+        ("lee", "lee@example.org", "Developer"),
+    }
+    assert not User.objects.get(username="eve").has_usable_password()
+    assert sorted(messages()[before:]) == [
+        "Created user 'Eve' (eve)",
+        "Created user 'Lee' (lee)",
+        f"Registered environment 'Test' at {platform.address}",
+        "Role 'Developer' permissions have changed from 'Open and Debug Applications' to 'No Access' "
+        "in environment 'Test'",
+        "Role 'Guest' permissions have changed from 'List Applications' to "
+        "'Change and Deploy Applications + Create Applications' in environment 'Test'",
+    ]
+    assert set(AuditEvent.objects.values_list("actor_username", flat=True)) == {"ada"}
+    assert AuditEvent.objects.get(message="Created user 'Eve' (eve)").details["imported from"] == "Test"
+    assert not RegistrationDraft.objects.exists()
+
+
+def test_a_correction_keeps_what_was_chosen(client, user, platform):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(client, platform, person("eve"))
+    client.post(url("proposed-roles", proposed), ladder({guest: 5}))
+    client.post(url("proposed-users", proposed), row("eve", is_chosen=False))
+    response = client.post(url("proposal", proposed), typed(address=platform.address, token=platform.token, name="T"))
+    corrected = Environment.objects.get(key=response.url.split("/")[-2])
+    assert client.get(url("proposed-roles", corrected)).url == url("proposal", corrected)  # not checked yet
+    assert client.post(url("proposed-users", corrected), row("eve")).url == url("proposal", corrected)
+    registry.check_connection(corrected.pk)
+    confirm(client, corrected)
+    assert RoleLevel.objects.get().level == 5
+    assert User.objects.count() == 1

@@ -40,7 +40,12 @@ def choose_environment(request: AuthenticatedRequest) -> HttpResponse:
 def create(request: AuthenticatedRequest, environment_key: UUID) -> HttpResponse:
     environment = policy.get_environment(request.user, environment_key, OPERATION)
     templates, asked = application_creation.templates(environment)
-    form = CreateApplicationForm(request.POST or None, teams=_teams(request.user, environment), templates=templates)
+    form = CreateApplicationForm(
+        request.POST or None,
+        request.FILES or None,
+        teams=_teams(request.user, environment),
+        templates=templates,
+    )
     status = 200
     if request.method == "POST":
         status = 422

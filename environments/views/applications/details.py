@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit import log
 from audit import paging as audit_paging
-from environments import application_tasks, applications, links, matrix, sync, tagging
+from environments import application_tasks, applications, icons, links, matrix, sync, tagging
 from environments.matrix import Cell, Column, Sight
 from environments.models import (
     Application,
@@ -33,7 +33,7 @@ from lifetime.requests import AuthenticatedRequest, client_address
 
 VERSIONS_SHOWN = 10
 NEWEST_FIRST = (F("created_at").desc(nulls_last=True), F("pk").desc())
-TASKS_SHOWN = (TaskKind.TAG, TaskKind.CHANGE_SETTINGS, TaskKind.READ_VERSIONS)
+TASKS_SHOWN = (TaskKind.TAG, TaskKind.CHANGE_SETTINGS, TaskKind.CHANGE_SECURITY, TaskKind.READ_VERSIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     may_read_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {
         **_places(request, application),
+        "icon": icons.digest_of(application),
         "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
         "history": audit_paging.history(application.audit_object) if may_read_log else None,
         "versions": shown[:VERSIONS_SHOWN],

@@ -1,22 +1,47 @@
 """The Applications page: applications x environments, and what moves on it."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 from django_htmx.http import trigger_client_event
 
+from deployments import listing
+from deployments.models import DeploymentPlan
 from environments import filters, matrix
+from environments.models import Environment
 from environments.operations import Operation
 from environments.views.answers import CHANGED
 from lifetime import policy
-from lifetime.policy import Action
+from lifetime.policy import Action, Decision
 from lifetime.requests import AuthenticatedRequest
 
 BROUGHT = "applications-brought"  # a synchronization brought something: the rows look again
 LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanHead:
+    """What a column tells of deployments to its environment."""
+
+    target: Environment
+    source: Environment | None  # the environment before it
+    plan: DeploymentPlan | None
+    may_deploy: Decision
+
+    @property
+    def create_url(self) -> str:
+        """Of the dialog in which a plan from the one to the other is made."""
+        route = {"source": self.source.key if self.source else "", "target": self.target.key}
+        return f"{reverse('plans:create')}?{urlencode(route)}"
+
+    @property
+    def to(self) -> str:
+        return f"to {self.target}"
 
 
 @require_safe
@@ -54,6 +79,7 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
     asked = {
         "name": request.GET.get("name", "").strip().replace("\0", "")[:LONGEST_NAME],
         "filter": request.GET.get("filter", ""),
+        "team": request.GET.get("team", ""),
         "page": request.GET.get("page", ""),
     }
     query = {name: value for name, value in asked.items() if value}
@@ -66,8 +92,11 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
         "filters": own,
         "chosen": chosen,
         "name": asked["name"],
+        "asked_team": asked["team"],
         "query": urlencode(query),
         "search": urlencode({name: value for name, value in query.items() if name != "page"}),
+        "plan_heads": _plan_heads(request, sight, columns),
+        "may_create_plan": policy.may_create_plans(request.user, sight.pipeline, permissions=sight.permissions),
         "may_create": any(sight.permissions.may_create_applications(one) for one in seen),
         "may_view_infrastructure": policy.may(request.user, Action.VIEW_INFRASTRUCTURE),
         "changed": CHANGED,
@@ -75,13 +104,29 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
     }
 
 
+def _plan_heads(request: AuthenticatedRequest, sight: matrix.Sight, columns: matrix.Columns) -> dict[int, PlanHead]:
+    """For each environment the newest plan to it, and whether one may be made from the environment before it."""
+    newest = listing.latest(sight.permissions, columns.environments, sight.pipeline)
+    before: Environment | None = None
+    found = {}
+    for one in sight.pipeline:
+        route = [before, one] if before else [one]
+        decision = policy.may(request.user, Action.EDIT_PLANS, *route, permissions=sight.permissions)
+        found[one.pk] = PlanHead(target=one, source=before, plan=newest.get(one.pk), may_deploy=decision)
+        before = one
+    return found
+
+
 def _page(request: AuthenticatedRequest) -> dict[str, Any]:
     context = _heads(request)
     number = request.GET.get("page", "")
+    context["teams"] = matrix.teams(context["sight"])
+    context["team"] = next((one for one in context["teams"] if str(one.key) == context["asked_team"]), None)
     context["page"] = matrix.page(
         context["sight"],
         context["columns"].environments,
         name=context["name"],
+        team=context["team"],
         number=int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 1,
     )
     return context

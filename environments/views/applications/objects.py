@@ -7,12 +7,17 @@ from django.http import Http404
 from environments.models import Application, Environment
 from environments.operations import Operation
 from lifetime import policy
-from lifetime.models import User
+from lifetime.models import ServiceAccount, User
 from lifetime.policy import Action
 
 
 def get_in_environment(
-    user: User, key: UUID, environment_key: UUID, action: Action | Operation, *, is_published: bool = True
+    user: User | ServiceAccount,
+    key: UUID,
+    environment_key: UUID,
+    action: Action | Operation,
+    *,
+    is_published: bool = True,
 ) -> tuple[Application, Environment]:
     """Both, for this action. Http404 when the person does not see the application there, else as `policy.require`."""
     application = policy.get_application(user, key, Action.VIEW_APPLICATIONS)

@@ -26,8 +26,8 @@ def tag_dialog(request: AuthenticatedRequest, key: UUID, environment_key: UUID) 
     )
     if not request.htmx:
         return redirect(application)
-    proposal = tagging.propose(environment, application)
-    form = TagForm(mobile=proposal.mobile, initial={"version": proposal.suggestion})
+    proposal = tagging.propose(environment, application, base=request.GET.get("base_version", ""))
+    form = TagForm(proposal=proposal)
     return _dialog(request, application, environment, form, proposal)
 
 
@@ -36,8 +36,8 @@ def tag(request: AuthenticatedRequest, key: UUID, environment_key: UUID) -> Http
     application, environment = objects.get_in_environment(
         request.user, key, environment_key, Operation.TAG_APPLICATIONS
     )
-    proposal = tagging.propose(environment, application)
-    form = TagForm(request.POST, mobile=proposal.mobile)
+    proposal = tagging.propose(environment, application, base=request.POST.get("base_version", ""))
+    form = TagForm(request.POST, proposal=proposal)
     if form.is_valid():
         by = request.user.actor(client_address(request))
         try:

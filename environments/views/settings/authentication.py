@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from django.contrib import messages
+from django.contrib import auth, messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,10 +12,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from audit import paging as audit_paging
 from environments import authentication as rules
+from environments import provider_tests
 from environments.models import AuthenticationProvider, Environment
 from environments.settings_forms import ActivateForm, ProviderForm, add_errors
 from environments.views.answers import leave
-from lifetime import policy
+from lifetime import local_passwords, policy
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest, client_address
 
@@ -39,6 +40,12 @@ def providers(request: AuthenticatedRequest) -> HttpResponse:
         "modes": rules.Mode,
     }
     return render(request, "environments/settings/authentication.html", context)
+
+
+@require_safe
+def arrivals(request: AuthenticatedRequest) -> HttpResponse:
+    policy.require(request.user, Action.MANAGE_PEOPLE)
+    return render(request, "environments/settings/_arrivals.html", {"results": rules.results()})
 
 
 @sensitive_post_parameters("secret")
@@ -92,9 +99,32 @@ def _edit(
         "shown": shown,
         "mode": rules.Mode(mode).label,
         "has_secret": bool(shown and shown.sealed_secret),
+        **_test_context(shown),
         "history": audit_paging.history(shown.audit_object) if shown else None,
     }
     return render(request, "environments/settings/provider.html", context, status=status)
+
+
+def _test_context(shown: AuthenticationProvider | None) -> dict[str, Any]:
+    test = provider_tests.latest(shown) if shown else None
+    return {"test": test, "is_lost": bool(test and provider_tests.is_lost(test))}
+
+
+@require_safe
+def test_state(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """How the test stands: asked for again and again until it is over."""
+    shown = _get(request, key)
+    return render(request, "environments/settings/_provider_test.html", {"shown": shown, **_test_context(shown)})
+
+
+@require_POST
+def test(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    shown = _get(request, key)
+    try:
+        provider_tests.request(shown, by=request.user.actor(client_address(request)))
+    except AuthenticationProvider.DoesNotExist:
+        raise Http404("There is no such provider.") from None
+    return redirect("settings:provider", shown.key)
 
 
 @require_safe
@@ -125,8 +155,14 @@ def activate(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     status = 422
     if form.is_valid():
         try:
-            by = request.user.actor(client_address(request))
-            rules.activate(shown, secret=form.cleaned_data["secret"], by=by)
+            rules.activate(
+                shown,
+                secret=form.cleaned_data["secret"],
+                clear_passwords=form.cleaned_data["clear_passwords"],
+                keep_session=request.session.session_key or "",
+                by=request.user.actor(client_address(request)),
+            )
+            _stay(request)
             messages.success(request, f"{shown} is active; the environments will get it.")
             return leave(request, "settings:authentication")
         except ValidationError as refusal:
@@ -137,12 +173,21 @@ def activate(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     return _activate(request, shown, form, status)
 
 
+def _stay(request: AuthenticatedRequest) -> None:
+    """Keep whoever activates logged in, also when their own password was cleared with the others."""
+    before = request.user.password
+    request.user.refresh_from_db(fields=["password"])
+    if request.user.password != before:
+        auth.update_session_auth_hash(request, request.user)
+
+
 @require_safe
 def deactivate_dialog(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     shown = _get(request, key)
     if not request.htmx:
         return redirect("settings:provider", shown.key)
-    return render(request, "environments/settings/_deactivate.html", {"shown": shown})
+    context = {"shown": shown, "without_password": local_passwords.without().count()}
+    return render(request, "environments/settings/_deactivate.html", context)
 
 
 @require_POST

@@ -1,11 +1,15 @@
 """Tagging and the history of versions, and what modules offer and use."""
 
+import io
+import json
 import sqlite3
 import threading
+import zipfile
 from uuid import uuid4
 
 import pytest
 
+from environments.platform import packages
 from environments.platform.canonical import canonical, digest
 from tests.platforms import BY, Platform
 
@@ -150,6 +154,78 @@ def test_a_version_based_on_an_older_one_has_its_content_and_changes_nothing(pla
     assert platform.tag(key, "2.14.0", base_version_key=str(uuid4())).problem == "version-unknown"
 
 
+def publish_two(platform, description):
+    modules = [{"name": "TwoUi", "description": description}, {"name": "TwoLogic", "description": description}]
+    return platform.publish(name="Two Modules", modules=modules)
+
+
+def pick(version, name):
+    [module] = [one for one in version["modules"] if one["name"] == name]
+    return {"module_key": module["module_key"], "version_key": module["version_key"]}
+
+
+def manifest_of(platform, key, version):
+    reply = platform.call("GET", f"/applications/{key}/versions/{version['key']}/package")
+    assert digest(reply.body) == version["package"]["digest"]
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as package:
+        return json.loads(package.read("manifest.json"))
+
+
+def test_single_modules_are_picked_from_other_versions_and_are_in_the_package(platform, tmp_path):
+    key = publish_two(platform, "first")["key"]
+    old = platform.tag(key, "0.1").json
+    publish_two(platform, "second")
+    new = platform.tag(key, "0.2").json
+    now = publish_two(platform, "third")
+
+    mixed = platform.tag(key, "0.1.1", base_version_key=old["key"], modules=[pick(new, "TwoLogic")])
+    with_now = {"module_key": now["modules"][0]["key"], "version_key": now["modules"][0]["version_key"]}
+    today = platform.tag(key, "0.2.1", base_version_key=new["key"], modules=[with_now])
+    back = platform.tag(key, "0.3", modules=[pick(old, "TwoUi")])
+
+    assert [mixed.status, today.status, back.status] == [201, 201, 201]
+    for version, described in [
+        (mixed.json, ["first", "second"]),
+        (today.json, ["third", "second"]),
+        (back.json, ["first", "third"]),
+    ]:
+        manifest = manifest_of(platform, key, version)
+        assert [module["description"] for module in manifest["modules"]] == described
+        assert [one["version_key"] for one in manifest["modules"]] == [one["version_key"] for one in version["modules"]]
+    file = tmp_path / "package.zip"
+    file.write_bytes(platform.package_of(key, mixed.json["key"]))
+    assert [module.description for module in packages.read(file).manifest.modules] == ["first", "second"]
+    assert mixed.json["based_on"] == old["key"]
+    assert back.json["based_on"] == new["key"]
+    assert platform.application("Two Modules") == now
+
+
+def test_picks_that_cannot_be_are_refused_and_change_nothing(platform, key):
+    old = platform.versions(key)[0]
+    [first, *_] = old["modules"]
+    picked = {"module_key": first["module_key"], "version_key": first["version_key"]}
+    mobile = platform.application("Field Service")
+    before = feed_digest(platform)
+    for body, status, problem in [
+        ([{**picked, "version_key": str(uuid4())}], 404, "module-version-unknown"),
+        ([{**picked, "module_key": str(uuid4())}], 404, "module-version-unknown"),
+        ([picked, picked], 422, "bad-body"),
+        ([{"module_key": picked["module_key"]}], 422, "bad-body"),
+    ]:
+        reply = platform.tag(key, "2.12.0", modules=body)
+        assert (reply.status, reply.problem) == (status, problem)
+    assert platform.tag(mobile["key"], "99.0", modules=[picked]).problem == "picks-refused"
+    assert feed_digest(platform) == before
+    assert [one["version"] for one in platform.versions(key)] == ["2.11.0"]
+
+
+def test_two_modules_of_one_name_are_not_put_together(platform):
+    key = publish_two(platform, "first")["key"]
+    old = platform.tag(key, "0.1").json
+    platform.publish(name="Two Modules", modules=[{"name": "TwoUi", "key": str(uuid4())}])
+    assert platform.tag(key, "0.2", modules=[pick(old, "TwoUi")]).problem == "picks-refused"
+
+
 def test_a_developer_who_publishes_a_version_leaves_the_one_before_in_the_history(platform, key):
     platform.publish(key=key, version="2.12.0")
     platform.publish(key=key, version="2.13.0")
@@ -224,7 +300,7 @@ def test_a_store_of_an_earlier_release_is_brought_up(tmp_path):
         platform.stop()
         with sqlite3.connect(tmp_path / "platform.sqlite3") as db:
             tables = ["content", "setting", "version", "package", "creation", "log_line", "block", "password", "event",
-                      "deployment", "deployment_line"]  # fmt: skip
+                      "deployment", "deployment_line", "application_security"]  # fmt: skip
             for table in tables:
                 db.execute(f"DROP TABLE {table}")
             db.execute("PRAGMA user_version = 1")

@@ -1,0 +1,262 @@
+"""What is decided about people before an environment is registered: levels of roles, and whom to import."""
+
+import json
+import uuid
+
+import pytest
+from django.urls import reverse
+
+from audit import log
+from audit.models import AuditEvent
+from environments import newcomers, registry
+from environments.gate import Answer
+from environments.models import RegistrationDraft
+from lifetime.models import Role, RoleLevel, ServiceAccount, User
+from tests.factories import create_environment, create_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def user(client):
+    user = create_user(name="Ada Lovelace", username="ada")
+    client.force_login(user)
+    return user
+
+
+def url(name, *environments):
+    return reverse(f"environments:{name}", args=[one.key for one in environments])
+
+
+def text(response):
+    return response.content.decode()
+
+
+def answer(body):
+    return Answer(200, json.dumps(body).encode(), "")
+
+
+def checked(*people):
+    """A proposal whose connection was checked, to an environment that knows these people."""
+    environment = create_environment(name="Test", registration="checked")
+    RegistrationDraft.objects.create(environment=environment, **newcomers.told(answer(model(*people))))
+    return environment
+
+
+def role(key, name, level=5):
+    return {"key": key, "name": name, "level": level, "create_applications": False, "add_system_dependencies": False}
+
+
+def person(username, name="", email=None, role_key="1", **changes):
+    email = f"{username}@example.org" if email is None else email
+    values = {"key": username, "username": username, "name": name or username.title(), "email": email}
+    return {**values, "is_active": True, "role_key": role_key, **changes}
+
+
+def model(*people):
+    return {
+        "roles": [role("1", "developer"), role("2", "Administrator"), role("3", "Other")],
+        "users": people,
+        "teams": [],
+    }
+
+
+def ladder(levels):
+    """What the page of roles sends."""
+    return {f"role-{one.pk}-level": str(level) for one, level in levels.items()}
+
+
+def row(username, *, email="", role=None, is_chosen=True):
+    one = newcomers.id_of(username)
+    data = {f"{one}-email": email, f"{one}-role": str((role or Role.objects.developer()).key)}
+    return {**data, f"{one}-is_chosen": "on"} if is_chosen else data
+
+
+def confirm(client, proposed):
+    response = client.post(url("confirm-registration", proposed))
+    proposed.refresh_from_db()
+    return response
+
+
+def messages():
+    return list(AuditEvent.objects.order_by("number").values_list("message", flat=True))
+
+
+def test_what_was_not_looked_at_is_what_was_proposed(client, user):
+    inactive = person("old", is_active=False)
+    proposed = checked(person("eve", role_key="3"), person("kim", role_key="2"), inactive)
+    confirm(client, proposed)
+    assert dict(User.objects.exclude(pk=user.pk).values_list("username", "role__name")) == {
+        "eve": "Developer",  # nobody here has the role Other
+        "kim": "Developer",  # what an environment says makes nobody an administrator
+    }
+    assert not RoleLevel.objects.exists()
+
+
+def test_nobody_is_imported_whom_nobody_has_seen(client, user):
+    proposed = checked(person("eve"))
+    registry.register(proposed, by=log.SYSTEM)
+    assert User.objects.count() == 1
+    assert not RegistrationDraft.objects.exists()
+
+
+def test_an_inactive_person_may_be_imported_and_stays_inactive(client, user):
+    proposed = checked(person("old", is_active=False))
+    client.post(url("proposed-users", proposed), row("old", email="old@example.org"))
+    confirm(client, proposed)
+    assert not User.objects.get(username="old").is_active
+
+
+def test_who_cannot_be_imported_is_listed_with_the_reason(client, user):
+    ServiceAccount.objects.create(username="Pipeline", role=Role.objects.developer())
+    long = "x" * 200
+    people = [person("pipeline"), person("with space"), person(""), person(long), person("eve"), person("EVE")]
+    proposed = checked()
+    told = {"users": [*people, person("nul", name="a\tb\x00<b>")]}  # an environment that checks nothing
+    RegistrationDraft.objects.update(**newcomers.told(answer(told)))
+    html = text(client.get(url("proposed-users", proposed)))
+    assert "A service account here has this username" in html
+    assert "letters, digits and" in html
+    assert "The username is missing" in html
+    assert "150 at most" in html
+    assert "a b &lt;b&gt;" in html
+    assert html.count('type="checkbox"') == 2
+    confirm(client, proposed)
+    assert set(User.objects.values_list("username", flat=True)) == {"ada", "eve", "nul"}
+
+
+BAD_ROWS = {
+    "no e-mail": ({"email": ""}, "Write an e-mail address"),
+    "no address": ({"email": "eve"}, "Write an e-mail address"),
+    "long": ({"email": "e" * 300 + "@example.org"}, "254"),
+    "no role": ({"role": "00000000-0000-0000-0000-000000000000"}, "Select a valid choice"),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_a_bad_row_is_refused_in_place_and_stores_nothing(client, user, values, words):
+    proposed = checked(person("eve"), person("kim"))
+    data = {**row("eve", email="eve@example.org"), **row("kim", is_chosen=False)}
+    data |= {f"{newcomers.id_of('eve')}-{name}": value for name, value in values.items()}
+    response = client.post(url("proposed-users", proposed), data)
+    assert response.status_code == 422
+    assert words in text(response)
+    assert RegistrationDraft.objects.get().choices == {}
+
+
+def test_what_is_sent_of_nobody_known_is_passed_over(client, user):
+    proposed = checked(person("eve"))
+    data = {**row("ada", email="evil@example.org"), **row("nobody", email="evil@example.org"), "x": "1"}
+    assert client.post(url("proposed-users", proposed), data).status_code == 302
+    assert RegistrationDraft.objects.get().choices == {}
+
+
+def test_levels_that_contradict_are_refused_at_once(client, user):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked()
+    count = len(messages())
+    for data, words in (
+        (
+            {**ladder({guest: 2}), f"role-{guest.pk}-create_applications": "on"},
+            "Guest: Test: Create Applications needs",
+        ),
+        ({**ladder({guest: 0}), f"role-{guest.pk}-add_system_dependencies": "on"}, "Add System Dependencies needs"),
+        (ladder({guest: 9}), "Select a valid choice"),
+        (ladder({guest: "x"}), "Select a valid choice"),
+    ):
+        response = client.post(url("proposed-roles", proposed), data)
+        assert response.status_code == 422
+        assert words in text(response)
+    assert RegistrationDraft.objects.get().levels == {}
+    assert not RoleLevel.objects.exists()
+    assert len(messages()) == count
+    data = {f"role-{Role.objects.administrator().pk}-level": "0"}
+    assert client.post(url("proposed-roles", proposed), data).status_code == 302
+    assert confirm(client, proposed).status_code == 302
+    assert not RoleLevel.objects.exists()  # Administrator stays as it is
+
+
+def test_nobody_gives_more_than_they_have(client):
+    manager = Role.objects.create(
+        name="Manager", manage_infrastructure_and_users=True, manage_teams_and_application_roles=True
+    )
+    client.force_login(create_user(username="max", role=manager))
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(person("eve"))
+    response = client.post(url("proposed-roles", proposed), ladder({guest: 6}))
+    assert response.status_code == 422
+    assert "is more than your own role" in text(response)
+    response = client.post(
+        url("proposed-users", proposed), row("eve", email="eve@example.org", role=Role.objects.administrator())
+    )
+    assert response.status_code == 422
+    assert "allows more than yours" in text(response)
+    # Chosen by an administrator, it is not confirmed by somebody who has less.
+    draft = RegistrationDraft.objects.get()
+    draft.levels = {str(guest.key): {"level": 6, "create_applications": False, "add_system_dependencies": False}}
+    draft.save()
+    response = confirm(client, proposed)
+    assert response.status_code == 409
+    assert "is more than your own role" in text(response)
+    assert proposed.registration == "checked"
+    assert User.objects.count() == 1
+
+
+def test_an_environment_that_does_not_say_whom_it_knows_is_registered_all_the_same(client, user):
+    proposed = checked()
+    RegistrationDraft.objects.update(**newcomers.told(answer({"users": [{"name": "Eve"}]})))
+    html = text(client.get(url("proposed-users", proposed)))
+    assert "did not say whom it knows" in html
+    assert "not of the agreed shape: users.0.username" in html
+    assert confirm(client, proposed).status_code == 302
+    assert proposed.is_registered
+
+
+def test_many_people_are_shown_in_pages_and_more_are_left_out(client, user, django_assert_max_num_queries):
+    people = [{"username": f"p{one}", "email": f"p{one}@example.org"} for one in range(2100)]
+    told = newcomers.told(answer({"users": people}))
+    assert (len(told["people"]), told["people_left_out"]) == (2000, 100)
+    proposed = checked()
+    RegistrationDraft.objects.update(**{**told, "people": told["people"][:150]})
+    with django_assert_max_num_queries(25):
+        html = text(client.get(url("proposed-users", proposed)))
+    assert "100 further people are not shown" in html
+    assert html.count('type="checkbox"') == 100
+    first = {
+        name: value
+        for one in range(100)
+        for name, value in row(f"p{one}", email=f"p{one}@x.org", is_chosen=one > 0).items()
+    }
+    response = client.post(url("proposed-users", proposed), first)
+    assert response.url == f"{url('proposed-users', proposed)}?page=2"
+    assert client.post(response.url, row("p149", is_chosen=False)).url == url("proposal", proposed)
+    confirm(client, proposed)
+    assert User.objects.filter(username__startswith="p").count() == 148
+    assert AuditEvent.objects.filter(message__startswith="Created user").count() == 148
+
+
+def test_a_role_that_is_gone_and_a_person_who_came_meanwhile(client, user):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(person("eve"), person("kim"))
+    client.post(url("proposed-roles", proposed), ladder({guest: 5}))
+    client.post(url("proposed-users", proposed), row("eve", email="eve@example.org", role=guest))
+    guest.delete()
+    create_user(username="kim", name="Kim here")
+    confirm(client, proposed)
+    assert User.objects.get(username="eve").role.name == "Developer"
+    assert User.objects.get(username="kim").name == "Kim here"
+    assert not RoleLevel.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["proposed-roles", "proposed-users"])
+def test_the_steps_are_for_people_with_the_right_only(client, name):
+    environment = create_environment(name="Test", registration="checked")
+    client.force_login(create_user(manages_infrastructure=False))
+    assert client.get(url(name, environment)).status_code == 403
+    assert client.post(url(name, environment)).status_code == 403
+    client.force_login(create_user())
+    assert client.get(url(name, environment)).status_code == 200  # proposed before there were drafts
+    assert client.post(url(name, environment), {}).status_code == 302
+    assert client.get(reverse(f"environments:{name}", args=[uuid.uuid4()])).status_code == 404
+    registered = create_environment(name="Registered")
+    assert client.get(url(name, registered)).status_code == 302
