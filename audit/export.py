@@ -1,4 +1,4 @@
-"""The log as files, oldest entry first: CSV for spreadsheets, JSON lines for programs."""
+"""The log as files, oldest entry first: CSV and XLSX for spreadsheets, JSON lines for programs."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from django.db import models
 
+from audit import spreadsheet
 from audit.log import canonical, to_json
 from audit.models import AuditEvent, AuditEventQuerySet, Kind, instant
 
@@ -35,18 +36,42 @@ COLUMNS: dict[str, Callable[[AuditEvent], object]] = {
 # A spreadsheet takes a cell that begins so for a formula; in other countries' settings a semicolon begins a cell.
 _FORMULA = re.compile(r"(^|[;\t])([^\S\t]*)(?=[=+\-@\r\n＝＋－＠])")  # noqa: RUF001 - the full-width ones count too
 
+CONTENT_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
+
+class TooMany(Exception):
+    """There are more entries than the format takes. The text is for people."""
+
 
 class Format(models.TextChoices):
     CSV = "csv", "CSV"
     JSONL = "jsonl", "JSON lines"
+    XLSX = "xlsx", "XLSX"
 
     @property
     def content_type(self) -> str:
-        return {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl"}[self.value]
+        return CONTENT_TYPES[self.value]
 
-    def write(self, events: AuditEventQuerySet) -> Iterator[str]:
-        """The file in pieces of many lines, in constant memory."""
-        return _csv(oldest_first(events)) if self is Format.CSV else _json_lines(oldest_first(events))
+    def refuse_too_many(self, events: AuditEventQuerySet) -> None:
+        """Raise TooMany when the file could not have all of them. The other formats have no limit."""
+        if self is Format.XLSX:
+            most = spreadsheet.MOST_ENTRIES
+            if events.order_by("number").values("number")[: most + 1].count() > most:
+                raise TooMany(
+                    f"A spreadsheet takes at most {most:,} entries, and these are more. Choose fewer days, "
+                    "or download CSV or JSON lines, which have no limit."
+                )
+
+    def write(self, events: AuditEventQuerySet) -> Iterator[bytes]:
+        """The file in pieces, in constant memory."""
+        found = oldest_first(events)
+        if self is Format.XLSX:
+            return spreadsheet.pieces(found, COLUMNS, harmless=harmless)
+        return (text.encode() for text in (_csv(found) if self is Format.CSV else _json_lines(found)))
 
 
 def oldest_first(events: AuditEventQuerySet) -> Iterator[AuditEvent]:

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 from django.utils import timezone
 
+from audit.export import Format
 from audit.models import AuditEvent, AuditEventQuerySet, known_actors, known_object_types
 
 DAYS_SHOWN = 7
@@ -127,7 +128,7 @@ class PageForm(forms.Form):
 
 
 class FormatForm(forms.Form):
-    format = forms.ChoiceField(choices=[("csv", "CSV"), ("jsonl", "JSON lines")])
+    format = forms.ChoiceField(choices=Format.choices)
 
 
 def _midnight(day: date) -> datetime:

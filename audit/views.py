@@ -76,10 +76,18 @@ def export(request: AuthenticatedRequest) -> HttpResponse | StreamingHttpRespons
     form, wanted = FilterForm(request.GET), FormatForm(request.GET)
     if not form.is_valid() or not wanted.is_valid():
         if form.is_valid():
-            form.add_error(None, "Download as CSV or as JSON lines: the address has to say format=csv or format=jsonl.")
-        context = {"form": form, "page": None, "actors": known_actors(), "formats": files.Format.choices}
-        return render(request, "audit/events.html", context, status=422)
+            form.add_error(None, "Say in the address as what: format=csv, format=jsonl or format=xlsx.")
+        return _refused_download(request, form)
     file_format = files.Format(wanted.cleaned_data["format"])
+    try:
+        with _patience():
+            file_format.refuse_too_many(form.events())
+    except files.TooMany as refusal:
+        form.add_error(None, str(refusal))
+        return _refused_download(request, form)
+    except _TooSlow:
+        form.add_error(None, "Counting these takes too long. Choose fewer days, or download CSV or JSON lines.")
+        return _refused_download(request, form)
     with transaction.atomic():
         record(
             f"Downloaded audit events as {file_format.label}",
@@ -94,6 +102,11 @@ def export(request: AuthenticatedRequest) -> HttpResponse | StreamingHttpRespons
         content_type=file_format.content_type,
         headers={"Content-Disposition": f'attachment; filename="audit-{timezone.localdate()}.{file_format}"'},
     )
+
+
+def _refused_download(request: AuthenticatedRequest, form: FilterForm) -> HttpResponse:
+    context = {"form": form, "page": None, "actors": known_actors(), "formats": files.Format.choices}
+    return render(request, "audit/events.html", context, status=422)
 
 
 def _require_reader(request: AuthenticatedRequest) -> None:

@@ -126,6 +126,7 @@ class RouteForm(DialogForm):
 
     def __init__(self, *args: Any, environments: Sequence[Environment], **options: Any) -> None:
         super().__init__(*args, **options)
+        self.fields["source"].widget.attrs["autofocus"] = True
         for name in ("source", "target"):
             field = self.fields[name]
             assert isinstance(field, EnvironmentField)  # noqa: S101 - for the type checker
@@ -145,6 +146,11 @@ class CreatePlanForm(RouteForm):
         label="Begin with the applications that are ahead of the target", required=False, initial=True
     )
     application = forms.UUIDField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self["application"].value():  # it begins with this one
+            del self.fields["begin"]
 
 
 class ReuseForm(RouteForm):

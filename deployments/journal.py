@@ -50,6 +50,9 @@ def write(plan: DeploymentPlan, *lines: Line) -> None:
 
 def write_all(lines: Sequence[tuple[int, Line]]) -> None:
     """Write lines of several plans, given with their ids, by one statement."""
+    remote = [(plan_id, line.remote_line) for plan_id, line in lines if line.remote_line is not None]
+    if len(set(remote)) < len(remote):
+        lines = [*{(plan_id, line.remote_line or id(line)): (plan_id, line) for plan_id, line in lines}.values()]
     if not lines:
         return
     with connection.cursor() as cursor:

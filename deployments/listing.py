@@ -1,6 +1,6 @@
 """Finding deployment plans: which a person sees, by filter and words, newest first; the latest of each target.
 
-Pages go by number (keyset), counts stop at a thousand, words are looked up in an index: a hundred thousand plans cost
+Pages go by number (keyset), counts stop at 250, words are looked up in an index: a hundred thousand plans cost
 what fifty do.
 """
 
@@ -11,17 +11,19 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from deployments.models import DeploymentPlan, Information, OperationKind, PlanOperation, PlanStatus
+from deployments.models.plan import IN_PROGRESS
 from environments.models import Environment
 from lifetime.models import Level
 from lifetime.permissions import Permissions
 
 SIZE = 50
-COUNTED = 1_000
+COUNTED = 250
 NAMED = 3  # applications of a plan in the list
+RECENT = 500  # plans among which the newest saved one of a target is looked for
 WORDS = 8
 CONCERNING = 5  # plans on the page of an environment or an application
 DRAFT = Q(status=PlanStatus.SAVED, saved_at__isnull=True)
@@ -90,14 +92,22 @@ def _hidden(held: Permissions, environments: Collection[Environment]) -> Q | Non
     return (is_special & ~granted) | (~is_special & ~seen)
 
 
-def page(plans: QuerySet[DeploymentPlan], wanted: Filter, *, before: int | None = None) -> Page:
-    """The plans that pass the filter and are older than number `before`, newest first."""
+def page(
+    plans: QuerySet[DeploymentPlan],
+    wanted: Filter,
+    environments: Iterable[Environment],
+    *,
+    before: int | None = None,
+) -> Page:
+    """The plans that pass the filter and are older than number `before`, newest first, with these environments."""
     found = _filtered(plans, wanted)
     older = found if before is None else found.filter(number__lt=before)
-    rows = list(
-        older.select_related("source", "target").defer("interventions", "answer").order_by("-number")[: SIZE + 1]
-    )
+    rows = list(older.order_by("-number").defer("interventions", "answer")[: SIZE + 1])
     shown = rows[:SIZE]
+    by_id = {one.pk: one for one in environments}
+    for plan in shown:
+        plan.source = by_id[plan.source_id] if plan.source_id else None
+        plan.target = by_id[plan.target_id]
     is_whole = before is None and len(rows) <= SIZE
     count = len(shown) if is_whole else found[: COUNTED + 1].count()
     return Page(
@@ -153,14 +163,19 @@ def entries(plans: Collection[DeploymentPlan]) -> list[Entry]:
     return [Entry(plan=plan, applications=counts.get(plan.pk, 0), named=named.get(plan.pk, [])) for plan in plans]
 
 
-def latest(held: Permissions, targets: Collection[Environment]) -> dict[int, DeploymentPlan]:
-    """The newest plan to each of these environments that the person sees, drafts aside, by environment id."""
-    seen = visible(held, Environment.objects.all()).exclude(DRAFT).filter(target=OuterRef("pk")).order_by("-number")
-    newest = Environment.objects.filter(pk__in=[one.pk for one in targets]).annotate(
-        newest=Subquery(seen.values("pk")[:1])
-    )
-    plans = DeploymentPlan.objects.filter(pk__in=[pk for pk in newest.values_list("newest", flat=True) if pk])
-    return {plan.target_id: plan for plan in plans.select_related("source", "target")}
+def latest(
+    held: Permissions, targets: Collection[Environment], environments: Collection[Environment]
+) -> dict[int, DeploymentPlan]:
+    """Of each target the newest plan in progress, else its newest one of late when that is saved; by environment id."""
+    seen = visible(held, environments)
+    newest: dict[int, int] = {}
+    recent = seen.exclude(DRAFT).order_by("-number").values_list("target", "pk", "status")[:RECENT]
+    for target, pk, status in recent:
+        newest.setdefault(target, pk if status == PlanStatus.SAVED else 0)
+    going_on = Q(target__in=targets, status__in=IN_PROGRESS)
+    found = seen.filter(going_on | Q(target__in=targets, pk__in=newest.values()))
+    plans = sorted(found.defer("notes", "interventions", "answer"), key=lambda one: (one.is_in_progress, one.number))
+    return {plan.target_id: plan for plan in plans}
 
 
 def concerning(

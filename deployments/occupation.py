@@ -4,6 +4,7 @@ Decided under the target's row lock; the unique constraint on `PlanModule` holds
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 from deployments.models import DeploymentPlan, ModuleReferences, PlanModule, PlanOperation, PlanStatus
@@ -53,6 +54,7 @@ def _own_modules(plan: DeploymentPlan, operations: Sequence[PlanOperation]) -> s
     keys = [one.application_key for one in operations]
     statuses = ModuleStatus.objects.filter(environment__in=plan.environments, module__application__key__in=keys)
     found = set(statuses.values_list("module__key", flat=True))
+    found |= {UUID(one["key"]) for told in _uploaded(plan) for one in told["modules"]}
     wanted = [one.version_key for one in operations if one.version_key]
     versions = ApplicationVersion.objects.filter(key__in=wanted)
     return found | set(versions.filter(modules__isnull=False).values_list("modules__module_key", flat=True))
@@ -67,7 +69,13 @@ def _referenced_modules(plan: DeploymentPlan, operations: Sequence[PlanOperation
     tagged = ApplicationVersion.objects.filter(key__in=wanted, modules__isnull=False)
     current |= set(tagged.values_list("modules__version_key", flat=True))
     rows = ModuleReferences.objects.filter(version_key__in=[one for one in current if one])
-    return set(_used(rows.values_list("consumes", flat=True)))
+    uploaded = [module["consumes"] for told in _uploaded(plan) for module in told["modules"]]
+    return set(_used([*rows.values_list("consumes", flat=True), *uploaded]))
+
+
+def _uploaded(plan: DeploymentPlan) -> Sequence[dict[str, Any]]:
+    """What the uploaded packages of a plan say of their modules."""
+    return [] if plan.source_id else list(plan.packages.order_by("pk").values_list("references", flat=True))
 
 
 def _used(consumes: Iterable[list[dict[str, str]]]) -> Iterator[UUID]:

@@ -107,7 +107,7 @@ def reading(plan: DeploymentPlan) -> Reading:
 
 def _operations(plan: DeploymentPlan) -> list[PlanOperation]:
     """With their settings, which lists of operations leave out."""
-    return list(plan.operations.select_related("application").order_by("position", "pk"))
+    return list(PlanOperation.objects.filter(plan=plan).select_related("application").order_by("position", "pk"))
 
 
 def _wanted(

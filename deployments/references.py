@@ -41,7 +41,7 @@ async def read_for(client: gate.Client, wanted: Iterable[Wanted]) -> dict[Wanted
     while some := list(islice(waiting, KEPT_AT_ONCE)):
         told = await _ask(client, some)
         await sync_to_async(keep)([answer for answer in told.values() if answer])
-        found.update({one: tuple(map(_module, answer.modules)) if answer else None for one, answer in told.items()})
+        found.update({one: modules_of(answer) if answer else None for one, answer in told.items()})
     return found
 
 
@@ -122,6 +122,10 @@ def prune() -> None:
             "DELETE FROM deployments_modulereferences WHERE read_at < clock_timestamp() - make_interval(days => %s)",
             [settings.LEDGER_DAYS],
         )
+
+
+def modules_of(told: References) -> tuple[Module, ...]:
+    return tuple(map(_module, told.modules))
 
 
 def _module(told: ReferencesItem) -> Module:

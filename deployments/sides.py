@@ -9,10 +9,10 @@ from asgiref.sync import sync_to_async
 
 from deployments import references
 from deployments.content import Application, Module
-from deployments.models import OperationKind, PlanOperation
+from deployments.models import OperationKind, PlanOperation, PlanPackage
 from deployments.references import Wanted
 from environments import gate
-from environments.environment_api import Facts, read
+from environments.environment_api import Facts, References, read
 from environments.models import ApplicationStatus, Environment, ModuleStatus, ModuleVersion
 
 
@@ -86,7 +86,7 @@ class Chosen:
 
 
 async def choose(side: Side | None, operations: Sequence[PlanOperation]) -> Chosen:
-    """The applications as these operations deploy them. Without a source, as far as the console knows them."""
+    """The applications as these operations deploy them. Without a source, as their uploaded packages say."""
     found = Chosen()
     current = {one.application_key for one in operations if side is not None and side.is_current(one)}
     if side is not None:
@@ -97,6 +97,8 @@ async def choose(side: Side | None, operations: Sequence[PlanOperation]) -> Chos
         if one.application_key not in current and (base := _base_key(one))
     ]
     versions = await _versions(side, others)
+    if side is None:
+        versions |= await sync_to_async(_uploaded)(operations)
     picks = await _picked(side, [one for one in operations if one.module_picks])
     for operation in operations:
         key = operation.application_key
@@ -183,6 +185,13 @@ def _known(wanted: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], tuple
         for application, version in wanted
         if version in versions
     }
+
+
+def _uploaded(operations: Sequence[PlanOperation]) -> dict[tuple[UUID, UUID], tuple[Module, ...]]:
+    """The modules of uploaded packages. They count for their plan only: nobody vouches for what a file says."""
+    rows = PlanPackage.objects.filter(plan__in={one.plan_id for one in operations})
+    told = [References.model_validate(one) for one in rows.values_list("references", flat=True)]
+    return {(one.application_key, one.version_key): references.modules_of(one) for one in told if one.version_key}
 
 
 async def _picked(side: Side | None, operations: Sequence[PlanOperation]) -> dict[tuple[UUID, UUID], Module]:

@@ -1,6 +1,6 @@
 """What the workers do for plans. Each task may be delivered twice."""
 
-from deployments import execution, journal, plans, references, validation
+from deployments import endings, execution, journal, packages, plans, references, validation
 from deployments.execution import claims
 from lifetime.queue import enqueue
 
@@ -18,8 +18,10 @@ def validate(plan_id: int, asked_by: str = "") -> None:
 def tick() -> None:
     """Every minute: take up what a dead worker left behind, and what had to wait until a target is out of maintenance
     mode."""
-    validation.recover()
-    references.prune()
-    journal.prune()
     if claims.is_due():
         enqueue(plans.ADVANCE)
+    endings.expire_prepared()
+    validation.recover()
+    packages.tidy()
+    references.prune()
+    journal.prune()

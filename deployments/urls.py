@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from deployments.views import again, configuration, plans, progress, review, selection
+from deployments.views import again, configuration, customization, plans, progress, review, selection
 
 app_name = "plans"
 PLAN = "<uuid:key>"
@@ -20,12 +20,12 @@ urlpatterns = [
     path(f"{PLAN}/refresh/", selection.refresh, name="refresh"),
     path(f"{PLAN}/target/", selection.change_target, name="change-target"),
     path(f"{PLAN}/target/dialog/", selection.target_dialog, name="change-target-dialog"),
-    path(f"{OPERATION}/", selection.change_operation, name="change-operation"),
-    path(f"{OPERATION}/dialog/", selection.operation_dialog, name="change-operation-dialog"),
+    path(f"{OPERATION}/", customization.change_operation, name="change-operation"),
+    path(f"{OPERATION}/dialog/", customization.operation_dialog, name="change-operation-dialog"),
     path(f"{PLAN}/validate/", selection.validate, name="validate"),
     path(f"{PLAN}/validation/", selection.validation_state, name="validation"),
     path(f"{PLAN}/save/", selection.save, name="save"),
-    path(f"{PLAN}/change-log/", selection.change_log, name="change-log"),
+    path(f"{PLAN}/change-log/", review.change_log, name="change-log"),
     path(f"{PLAN}/settings/", configuration.configure, name="configure"),
     path(f"{PLAN}/settings/read/", configuration.read_settings, name="read-settings"),
     path(f"{PLAN}/settings/set/", configuration.set_settings, name="set-settings"),

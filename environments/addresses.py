@@ -1,6 +1,7 @@
 """What may be an environment's address. One rule for forms, commands, the API and the moment of connecting."""
 
 import ipaddress
+from collections.abc import Iterator
 from functools import cache
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -8,6 +9,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+# What is sent there may arrive at the IPv4 address in the last 32 bits: IPv4-compatible (RFC 4291), NAT64 (6052, 8215).
+TRANSLATED = tuple(ipaddress.IPv6Network(network) for network in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 
 
 def normalise(text: str) -> str:
@@ -67,10 +70,20 @@ def refusal_of(host: str) -> str:
 
 def refusal_of_ip(address: IPAddress) -> str:
     """Why the console never connects to this IP address (link-local, cloud metadata, unspecified); "" when it may."""
-    plain: IPAddress = getattr(address, "ipv4_mapped", None) or address
-    if plain.is_multicast or any(plain in network for network in _refused_networks(tuple(settings.REFUSED_NETWORKS))):
-        return f"{address} is a link-local or metadata address; no environment is there."
+    networks = _refused_networks(tuple(settings.REFUSED_NETWORKS))
+    for one in _destinations(address):
+        if one.is_multicast or any(one in network for network in networks):
+            return f"{address} is a link-local or metadata address; no environment is there."
     return ""
+
+
+def _destinations(address: IPAddress) -> Iterator[IPAddress]:
+    """The address, and those in it where a translator or a tunnel may send what is sent there."""
+    yield address
+    if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in TRANSLATED):
+            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        yield from filter(None, (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())))
 
 
 @cache

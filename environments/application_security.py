@@ -12,7 +12,7 @@ from django.utils import timezone
 from audit import log
 from environments import application_tasks, gate, security
 from environments.application_tasks import TaskRefused, Work
-from environments.environment_api import ApplicationSecurityDocument, Stored, canonical, read
+from environments.environment_api import ApplicationSecurityDocument, Stored, canonical, digest, read
 from environments.models import Application, ApplicationSecurity, ApplicationTask, Environment, Purpose, TaskKind
 from environments.operations import Operation
 
@@ -98,7 +98,7 @@ def request_change(
 
 # What the worker does
 
-Told = tuple[dict[str, Any], str]
+Told = dict[str, Any]
 
 
 def _path(task: ApplicationTask) -> str:
@@ -109,26 +109,29 @@ def _path(task: ApplicationTask) -> str:
 async def _read(client: gate.Client, task: ApplicationTask) -> Told:
     answer = await client.get(_path(task))
     told = read(answer, ApplicationSecurityDocument, step="GET security of the application")
-    return told.model_dump(mode="json"), answer.etag.strip('"')
+    return told.model_dump(mode="json")
 
 
 async def _change(client: gate.Client, task: ApplicationTask) -> Told:
     """What somebody else changed there meanwhile is not overwritten."""
-    present, _ = await _read(client, task)
-    if present != task.parameters["before"]:
+    if await _read(client, task) != task.parameters["before"]:
         raise gate.Rejected("Somebody else changed them meanwhile. Read them again, then change what is still needed.")
     answer = await client.put(_path(task), canonical(task.parameters["after"]))
     told = read(answer, Stored, step="PUT security of the application")
     task.result = {"republish": told.republish, "apply_settings": told.apply_settings}
-    return await _read(client, task)
+    present = await _read(client, task)
+    if unlike := differences(task.parameters["after"], present):
+        what, _, has = unlike[0]
+        raise gate.Rejected(f"The environment took the change but has {what} {has} now. Read the settings again.")
+    return present
 
 
 def _store(task: ApplicationTask, told: Told) -> list[log.Entry]:
-    document, digest = told
     ApplicationSecurity.objects.update_or_create(
         application=task.application,
         environment=task.environment,
-        defaults={"document": document, "digest": digest, "read_at": timezone.now()},
+        # Of what people see, be the environment's ETag what it may: `request_change` goes by it.
+        defaults={"document": told, "digest": digest(canonical(told)), "read_at": timezone.now()},
     )
     return []
 
@@ -145,7 +148,7 @@ def _store_change(task: ApplicationTask, told: Told) -> list[log.Entry]:
             by=task.by,
             details={"environment": task.environment.name, "setting": what, "before": old, "after": new},
         )
-        for what, old, new in differences(task.parameters["before"], told[0])
+        for what, old, new in differences(task.parameters["before"], told)
     ]
 
 

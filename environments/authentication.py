@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit import log
 from environments import addresses, deliveries, outside, provider_tests, sync
-from environments.models import AuthenticationProvider, Environment, SyncRun
+from environments.models import AuthenticationProvider, Environment, ProviderTest, SyncRun
 from environments.models.delivery import BY_KIND
 from lifetime import changes, local_passwords
 
@@ -25,6 +25,7 @@ Mode = AuthenticationProvider.Mode
 LONGEST_SECRET = 100
 LONGEST_TEXT = 300
 NAMED = 20
+ADDRESSES = ("well_known_url", "address")  # where the secret goes, directly or by way of what is found there
 SCOPES = ("openid", "email", "profile", "offline_access")
 REQUIRED_SCOPES = ("openid", "email", "profile")
 LABELS: dict[str, dict[str, str]] = {
@@ -197,6 +198,8 @@ def save(
             if provider:
                 _refuse_active(saved, "change")
             told = {"name": saved.name, **saved.configuration}
+            if saved.sealed_secret and not secret and any(told.get(one) != values.get(one) for one in ADDRESSES):
+                raise ValidationError({"secret": "Enter the secret for this address; the stored one is for another."})
             saved.name, saved.configuration = name, values
             if secret:
                 saved.secret = secret
@@ -249,13 +252,13 @@ def activate(
             raise Refused("This provider was deleted meanwhile.")
         if locked.is_active:
             raise Refused(f"{locked} is active already.")
+        if clear_passwords and (reason := refusal_to_clear(locked)):
+            raise ValidationError({"clear_passwords": reason})
         if secret:
             locked.secret = secret
             provider_tests.forget(locked)
         if locked.mode == Mode.OIDC and not locked.sealed_secret:
             raise ValidationError({"secret": "OpenID Connect needs the client secret. Enter it."})
-        if clear_passwords and (reason := refusal_to_clear(locked)):
-            raise ValidationError({"clear_passwords": reason})
         replaced = next((one for one in former if one.is_active), None)
         if replaced:
             _set_inactive(replaced)
@@ -264,19 +267,27 @@ def activate(
         sync.deliver(Environment.objects.registered())
         instead = f" instead of '{replaced}'" if replaced else ""
         told = {"sessions ended": local_passwords.end_sessions(except_for=keep_session)}
-        _audit(f"Activated authentication provider '{locked}'{instead}", locked, by, told)
+        entries = [_entry(f"Activated authentication provider '{locked}'{instead}", locked, by, told)]
         if clear_passwords:
-            cleared, kept = local_passwords.clear(), local_passwords.local_administrators()
-            names = list(kept.order_by("username").values_list("username", flat=True)[:NAMED])
-            people = "1 person" if cleared == 1 else f"{cleared} people"
-            message = f"Cleared the local passwords of {people}, who log in by '{locked}' from now on"
-            _audit(message, locked, by, {"local administrators": names})
+            entries.append(_clear_passwords(locked, by))
+        log.record_all(entries)
+
+
+def _clear_passwords(provider: AuthenticationProvider, by: log.Actor) -> log.Entry:
+    cleared, kept = local_passwords.clear(), local_passwords.local_administrators()
+    names = list(kept.order_by("username").values_list("username", flat=True)[:NAMED])
+    people = "1 person" if cleared == 1 else f"{cleared} people"
+    message = f"Cleared the local passwords of {people}, who log in by '{provider}' from now on"
+    return _entry(message, provider, by, {"local administrators": names})
 
 
 def refusal_to_clear(provider: AuthenticationProvider) -> str:
     """Why local passwords may not be cleared in favour of this provider now; "" when they may."""
     if provider.mode != Mode.OIDC:
         return "This console does not log people in by LDAP, so without passwords they could not log in at all."
+    test = provider_tests.latest(provider)
+    if test is None or test.status != ProviderTest.Status.PASSED:
+        return "Nobody knows whether it answers. Test this provider first; passwords are cleared once that has passed."
     return local_passwords.refusal_to_clear(provider.configuration["well_known_url"])
 
 
@@ -346,4 +357,10 @@ def _set_inactive(provider: AuthenticationProvider) -> None:
 def _audit(
     message: str, provider: AuthenticationProvider, by: log.Actor, details: Mapping[str, Any] | None = None
 ) -> None:
-    log.record(message, provider.audit_object, by=by, details=dict(details or {}))
+    log.record_all([_entry(message, provider, by, details)])
+
+
+def _entry(
+    message: str, provider: AuthenticationProvider, by: log.Actor, details: Mapping[str, Any] | None = None
+) -> log.Entry:
+    return log.Entry(message=message, on=provider.audit_object, by=by, details=dict(details or {}))

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from environments.gate import Answer, Rejected
 
+LONGEST_PLACE = 100  # in an answer, as a refusal names it
 Shape = TypeVar("Shape", bound=BaseModel)
 COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII | re.IGNORECASE)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
@@ -214,7 +215,9 @@ class DeploymentState(_Shape):
         "finished_with_warnings",
         "finished_with_errors",
     ]
-    information: Short = ""
+    information: Literal[
+        "", "deploy_prepared", "needs_configuration_or_confirmation", "business_process_impact", "deployment_suspended"
+    ] = ""
     reason: Text = ""
     step: Short = ""
     steps: list[DeploymentStep] = []
@@ -351,9 +354,15 @@ def read(answer: Answer, shape: type[Shape], *, step: str) -> Shape:
         found = shape.model_validate_json(answer.body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Rejected(f"The answer to {step} is not of the agreed shape: {where or 'body'}: {first['msg']}") from None
+        where = ".".join(str(part) for part in first["loc"])[:LONGEST_PLACE] or "body"
+        raise Rejected(
+            f"The answer to {step} is not of the agreed shape: {_printable(where)}: {_printable(first['msg'])}"
+        ) from None
     return found
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def refuse_duplicates(page: ApplicationsPage) -> None:

@@ -79,6 +79,10 @@ RETURNING c.id, e.maintenance_window_id IS NOT NULL AS is_awaited
 """
 
 
+# PostgreSQL had ended the connection before it heard the statement: to say it again says it once.
+ENDED_BEFORE = (psycopg.errors.AdminShutdown, psycopg.errors.CrashShutdown, psycopg.errors.CannotConnectNow)
+
+
 class Refused(Exception):
     """The gate does not admit this contact now. The text is for people."""
 
@@ -209,7 +213,7 @@ class Ledger:
     async def _execute(self, name: str, sql: str, parameters: dict[str, Any], *, attempts: int) -> list[dict[str, Any]]:
         """Run one statement, again on a new connection when the old one broke (the server was restarted)."""
         lock = self._locks.setdefault(name, asyncio.Lock())
-        for attempt in range(1, attempts + 1):
+        for attempt in range(1, max(attempts, 2) + 1):
             try:
                 async with lock:
                     held = self._connections.get(name)
@@ -220,7 +224,7 @@ class Ledger:
             except psycopg.OperationalError as error:
                 if broken := self._connections.pop(name, None):
                     await broken.close()
-                if attempt == attempts:
+                if attempt >= attempts and not (attempt == 1 and isinstance(error, ENDED_BEFORE)):
                     raise
                 logger.warning("The ledger's database connection broke (%s); trying again", error)
                 await asyncio.sleep(min(0.1 * 2**attempt, 2.0))

@@ -18,21 +18,23 @@ from lifetime.permissions import Ladder, Rights
 
 DIGESTS_KEPT = 5_000
 
-# One statement, so all of it is of one instant. `version` tells apart any two states of the rows: whatever writes a row
-# gives it another xmin, and none comes back. Keys of roles and applications never change, so these tables are left out.
+# One statement, so all of it is of one instant. `version` tells apart any two states of what the texts say; not by who
+# wrote the rows when, which a log-in changes and a database that was set back repeats.
 # The texts are written only when the version is not the known one; `to_json` of a text escapes what Python's json
 # escapes, and nothing else.
 READ = """
 WITH version AS MATERIALIZED (
     SELECT concat_ws('/',
-        (SELECT concat(count(*), ' ', sum(hashtextextended(ctid::text, xmin::text::bigint))) FROM lifetime_user),
-        (SELECT concat(count(*), ' ', sum(hashtextextended(ctid::text, xmin::text::bigint))) FROM lifetime_team),
-        (SELECT concat(count(*), ' ', sum(hashtextextended(ctid::text, xmin::text::bigint)))
+        (SELECT concat(count(*), ' ', sum(hash_record_extended((id, key), 0))) FROM lifetime_role),
+        (SELECT concat(count(*), ' ', sum(hash_record_extended(
+            (id, key, username, name, email, is_active, role_id), 0))) FROM lifetime_user),
+        (SELECT concat(count(*), ' ', sum(hash_record_extended((id, key, name), 0))) FROM lifetime_team),
+        (SELECT concat(count(*), ' ', sum(hash_record_extended((team_id, user_id, role_id), 0)))
          FROM lifetime_teammembership),
-        (SELECT concat(count(*), ' ', sum(hashtextextended(ctid::text, xmin::text::bigint)))
-         FROM lifetime_teamapplication),
-        (SELECT concat(count(*), ' ', sum(hashtextextended(ctid::text, xmin::text::bigint)))
-         FROM lifetime_applicationrole)
+        (SELECT concat(count(*), ' ', sum(hash_record_extended((o.team_id, a.key), 0)))
+         FROM lifetime_teamapplication o JOIN environments_application a ON a.id = o.application_id),
+        (SELECT concat(count(*), ' ', sum(hash_record_extended((g.id, g.user_id, a.key, g.role_id), 0)))
+         FROM lifetime_applicationrole g JOIN environments_application a ON a.id = g.application_id)
     ) AS told
 )
 SELECT told,

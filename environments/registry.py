@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from audit import log
+from deployments import endings, plans
 from environments import environment_api, gate, newcomers, sync
 from environments.environment_api import Digests, Facts
 from environments.gate import Client
@@ -246,6 +247,11 @@ def edit(environment: Environment, changes: Mapping[str, Any], *, by: log.Actor,
         locked.full_clean(exclude=["maintenance_window"])
         if "address" in changed and not token:
             raise ValidationError({"token": "Enter the token of this address; the stored one goes to the former only."})
+        if "address" in changed and (busy := plans.in_progress_between([locked.pk])):
+            names = ", ".join(f"#{plan.number}" for plan in busy[:5])
+            raise ValidationError(
+                {"address": f"Deployment plans to or from it are in progress: {names}. Wait for them, or abort them."}
+            )
         locked.save(update_fields=[*changed, "sealed_token"])
         entries = [_changed_entry(locked, name, before[name], value, by) for name, value in changed.items()]
         if token:
@@ -330,5 +336,7 @@ def unregister(environment: Environment, *, by: log.Actor) -> None:
             epoch=F("epoch") + 1,
         )
         Application.objects.filter(definition_environment=locked).update(definition_environment=None)
-        log.record(f"Unregistered environment '{locked}'", locked.audit_object, by=by)
+        ended = endings.unregister(locked, by=by)
+        unregistered = log.Entry(message=f"Unregistered environment '{locked}'", on=locked.audit_object, by=by)
+        log.record_all([unregistered, *ended])
         gate.hang_up([locked.pk])

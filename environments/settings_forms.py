@@ -144,7 +144,9 @@ class ProviderForm(forms.Form):
             self.initial[name] = values.get(name, PROVIDER_DEFAULTS.get(name, ""))
         label = "Client secret" if mode == authentication.Mode.OIDC else "Bind password"
         keeps = (
-            "Leave it empty to keep the present one, which is never shown." if provider else "It is never shown again."
+            "Leave it empty to keep the present one, which is never shown; another address needs it anew."
+            if provider
+            else "It is never shown again."
         )
         self.fields["secret"] = SecretField(label=label, help_text=f"At most 100 characters. {keeps}")
         if provider:
@@ -214,7 +216,7 @@ class ActivateForm(forms.Form):
         self.fields["clear_passwords"] = forms.BooleanField(
             label="Clear local passwords",
             required=False,
-            disabled=bool(reason),
+            disabled=bool(reason) and data is None,  # what was ticked is refused, not passed over
             help_text=reason or f"{people}; support staff and superusers keep them, for when the provider fails.",
         )
 

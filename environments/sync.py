@@ -33,7 +33,7 @@ from environments.models import (
     SyncStatus,
     SyncTrigger,
 )
-from environments.operations import Operation, explain
+from environments.operations import Operation, explain, refusal
 from lifetime.queue import enqueue
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def deliver(environments: Iterable[Environment]) -> None:
 ABORT = """
 WITH active AS (
     SELECT id FROM environments_syncrun
-    WHERE environment_id = ANY(%s) AND status IN ('queued', 'running') ORDER BY id FOR UPDATE
+    WHERE environment_id = ANY(%s) AND status IN ('queued', 'running') ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE environments_syncrun r
 SET status = 'aborted', ended_at = clock_timestamp(), part = '', window_id = v.window_id, message = v.message
@@ -199,13 +199,25 @@ def run(run_ids: Sequence[int]) -> None:
         logger.info("Synchronizations %s are claimed already, or aborted", list(run_ids))
         return
     _collect_garbage_less_often()
-    uvloop.run(_carry_out(errands))
+    uvloop.run(_in_session(errands))
 
 
-async def carry_out(run_ids: Sequence[int]) -> None:
-    """As `run`, for who is in the middle of something else."""
-    if errands := await sync_to_async(_claim)(list(run_ids)):
-        await _carry_out(errands)
+async def carry_out(session: gate.Session, run_ids: Sequence[int]) -> None:
+    """As `run`, for who is in the middle of something else; when that is cancelled, so are the runs."""
+    errands = await sync_to_async(_claim)(list(run_ids))
+    try:
+        await _carry_out(session, errands)
+    except asyncio.CancelledError:
+        await sync_to_async(_let_go)([errand.run_id for errand in errands])
+        raise
+
+
+def _let_go(run_ids: Sequence[int]) -> None:
+    """These are not carried out any further; what they were for has its turn soon."""
+    message = "What had asked for it was called off. The next synchronization starts afresh."
+    running = SyncRun.objects.filter(pk__in=run_ids, status=SyncStatus.RUNNING)
+    running.update(status=SyncStatus.ABORTED, ended_at=Now(), part="", message=message)
+    SyncState.objects.filter(environment__sync_runs__in=run_ids).update(due_at=Now())
 
 
 @cache
@@ -216,10 +228,15 @@ def _collect_garbage_less_often() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def _carry_out(errands: Sequence[Errand]) -> None:
+async def _in_session(errands: Sequence[Errand]) -> None:
+    async with gate.session() as session:
+        await _carry_out(session, errands)
+
+
+async def _carry_out(session: gate.Session, errands: Sequence[Errand]) -> None:
     slots = asyncio.Semaphore(IN_FLIGHT)
     finishing: Batcher[Result, None] = Batcher(_finish_batch)
-    async with gate.session() as session, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
 
         async def carry_out(errand: Errand) -> None:
             async with slots:
@@ -273,8 +290,8 @@ async def _attempt(session: gate.Session, errand: Errand) -> Result:
             is_unreachable=report.is_unreachable,
             clock_offset=client.clock_offset,
         )
-    except (gate.Refused, gate.CalledOff, Superseded) as refusal:
-        return Result(errand=errand, status=SyncStatus.ABORTED, message=str(refusal))
+    except (gate.Refused, gate.CalledOff, Superseded) as why:
+        return Result(errand=errand, status=SyncStatus.ABORTED, message=str(why))
     except TimeoutError:
         message = f"It took longer than {LONGEST_RUN / 60:.0f} minutes and was given up."
         return Result(errand=errand, status=SyncStatus.FAILED, message=message)
@@ -339,10 +356,11 @@ async def _finish_batch(results: Sequence[Result]) -> Sequence[None]:
 def _finish(results: Sequence[Result]) -> None:
     reports = [result.report for result in results]
     busy = [report if report and not report.is_idle else None for report in reports]
+    explained = _explained([result.errand for result in results if result.status == SyncStatus.ABORTED])
     parameters: dict[str, Any] = {
         "ids": [result.errand.run_id for result in results],
         "statuses": [result.status.value for result in results],
-        "messages": [result.message[:500] for result in results],
+        "messages": [explained.get(result.errand.run_id, result.message)[:500] for result in results],
         "changes": [json.dumps(report.changes) if report else "{}" for report in reports],
         "etags": [report.etag if report else None for report in reports],
         "digests": [json.dumps(report.digests) if report else None for report in busy],
@@ -357,6 +375,19 @@ def _finish(results: Sequence[Result]) -> None:
         full = [environment_id for _, environment_id, status, is_full in ended if is_full and status == "finished"]
         if full:
             _end_recoveries(full)
+
+
+def _explained(refused: Sequence[Errand]) -> dict[int, str]:
+    """By run, who keeps it out and why: the gate knows no more than that the environment is in maintenance mode."""
+    if not refused:
+        return {}
+    ids = [errand.environment_id for errand in refused]
+    closed = Environment.objects.select_related("maintenance_window").in_bulk(ids)
+    return {
+        errand.run_id: reason
+        for errand in refused
+        if (reason := refusal(closed[errand.environment_id], Operation.SYNCHRONIZE))
+    }
 
 
 def _end_recoveries(environment_ids: Sequence[int]) -> None:

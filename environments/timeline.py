@@ -12,10 +12,11 @@ from django.db.models import Model, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
+from deployments.models import DeploymentPlan
 from environments.models import Environment, MaintenanceWindow, SyncRun, SyncStatus
 
 PERIODS = {1: "Day", 7: "Week", 30: "30 days", 90: "90 days"}
-MOST = 500  # windows, and plans in each direction; the newest
+MOST = 500  # windows, plans in each direction, and times of failures; the newest
 MOST_RUNS = 20_000
 WIDTH, GUTTER, ROW, BAR, TOP = 1000, 150, 30, 18, 34  # of the picture
 NARROWEST, TICK_WIDTH = 3, 44
@@ -99,17 +100,25 @@ class Timeline:
         return sorted(found, key=lambda one: one[1].began_at, reverse=True)
 
 
-def of(environment: Environment, *, days: int, back: int = 0, now: datetime | None = None) -> Timeline:
-    """The last `days` days, or those `back` times before them."""
+def of(
+    environment: Environment,
+    *,
+    plans: QuerySet[DeploymentPlan],
+    days: int,
+    back: int = 0,
+    now: datetime | None = None,
+) -> Timeline:
+    """The last `days` days, or those `back` times before them; of the deployments no others than these `plans`."""
     now = now or timezone.now()
     until = now - timedelta(days=days * back)
     since = until - timedelta(days=days)
     windows = _newest(_between(environment.windows.all(), since, until, "enabled_at", "disabled_at"), "enabled_at")
-    plans, plans_cut = _plans(environment, since, until)
+    deployments, deployments_cut = _deployments(environment, plans, since, until)
+    failures, failures_cut = _failures(environment, since, until, now)
     lanes = [
         Lane(name="Maintenance", spans=[_window(environment, one) for one in windows]),
-        Lane(name="Deployments", spans=plans),
-        Lane(name="Not synchronized", spans=[*_pauses(windows), *_failures(environment, since, until, now)]),
+        Lane(name="Deployments", spans=deployments),
+        Lane(name="Not synchronized", spans=[*_pauses(windows), *failures]),
     ]
     top = TOP
     for lane in lanes:
@@ -123,7 +132,7 @@ def of(environment: Environment, *, days: int, back: int = 0, now: datetime | No
         lanes=lanes,
         ticks=[one for one in _ticks(since, until, TICKS[days]) if one.x <= WIDTH - TICK_WIDTH],
         now_x=_x(now, since, until) if back == 0 else None,
-        is_cut=plans_cut or len(windows) == MOST,
+        is_cut=deployments_cut or failures_cut or len(windows) == MOST,
     )
 
 
@@ -148,11 +157,13 @@ def _window(environment: Environment, window: MaintenanceWindow) -> Span:
     )
 
 
-def _plans(environment: Environment, since: datetime, until: datetime) -> tuple[list[Span], bool]:
-    """Started plans from and to the environment."""
+def _deployments(
+    environment: Environment, plans: QuerySet[DeploymentPlan], since: datetime, until: datetime
+) -> tuple[list[Span], bool]:
+    """Those of the plans that were started, from and to the environment."""
     found, is_cut = [], False
-    for plans in (environment.plans_to, environment.plans_from):
-        rows = _between(plans.exclude(started_at=None), since, until, "started_at", "ended_at")
+    for some in (plans.filter(target=environment), plans.filter(source=environment)):
+        rows = _between(some.exclude(started_at=None), since, until, "started_at", "ended_at")
         newest = _newest(rows.select_related("source", "target"), "started_at")
         is_cut = is_cut or len(newest) == MOST
         found += newest
@@ -183,7 +194,7 @@ def _pauses(windows: Iterable[MaintenanceWindow]) -> Iterator[Span]:
         )
 
 
-def _failures(environment: Environment, since: datetime, until: datetime, now: datetime) -> list[Span]:
+def _failures(environment: Environment, since: datetime, until: datetime, now: datetime) -> tuple[list[Span], bool]:
     """Synchronizations that failed one after the other. What succeeds is forgotten after a day when it found nothing:
     so failures far from each other had a success between them.
     """
@@ -212,7 +223,8 @@ def _failures(environment: Environment, since: datetime, until: datetime, now: d
     if began is not None and last is not None:
         is_over = now - last > pause or not environment.sync_state.failures
         found.append(_failure(began, last if is_over else None, count, message))
-    return [one for one in found if one.ended_at is None or one.ended_at >= since]
+    found = [one for one in found if one.ended_at is None or one.ended_at >= since]
+    return found[-MOST:], len(found) > MOST or len(rows) == MOST_RUNS
 
 
 def _failure(began: datetime, ended: datetime | None, count: int, message: str) -> Span:

@@ -8,7 +8,8 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX, make_password
 from django.contrib.sessions.models import Session
 from django.db.models import Q, QuerySet
 
-from lifetime import changes, openid
+from environments.models import AuthenticationProvider
+from lifetime import changes
 from lifetime.models import User
 
 BATCH = 500
@@ -22,6 +23,8 @@ def local_administrators() -> QuerySet[User]:
 
 def refusal_to_clear(well_known_url: str) -> str:
     """Why nobody's password may be cleared in favour of this provider now; "" when they may."""
+    from lifetime import openid  # which creates people, whose rules ask this module
+
     if not openid.is_on() or settings.OIDC_ISSUER.rstrip("/") + openid.DISCOVERY != well_known_url:
         return (
             "This console does not log people in by this provider, so without passwords they could not log in at all. "
@@ -33,6 +36,14 @@ def refusal_to_clear(well_known_url: str) -> str:
             "administrators, who has a password here, the right of support staff in Django admin first."
         )
     return ""
+
+
+def is_way_in_missing() -> bool:
+    """Whether people log in by a provider, and nobody who could undo that has a password for when it fails."""
+    if not AuthenticationProvider.objects.filter(is_active=True).exists():
+        return False
+    able = _with_password().filter(is_active=True, role__manage_infrastructure_and_users=True)
+    return not able.exists()
 
 
 def to_clear() -> QuerySet[User]:

@@ -60,6 +60,7 @@ TABS = (
                 Action.VIEW_APPLICATIONS,
                 covers=("applications", "lifetime:application-roles", "lifetime:set-application-role"),
             ),
+            Page("Deployment Plans", "plans:list", Action.VIEW_APPLICATIONS, covers=("plans",)),
         ),
     ),
     Tab(

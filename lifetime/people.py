@@ -10,7 +10,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 
 from audit import log
-from lifetime import changes
+from lifetime import changes, local_passwords
 from lifetime.changes import Author, Refused
 from lifetime.models import LoginCounter, Role, ServiceAccount, User
 
@@ -67,7 +67,8 @@ def edit(user: User, values: Mapping[str, Any], *, by: Author, password: str | N
     if not wanted and not password:
         return locked
     locked.save(update_fields=[*wanted, *(["password"] if password else [])])
-    refuse_without_administrator()
+    if wanted.keys() & {"role", "is_active"}:
+        refuse_without_administrator()
     changes.deliver()
     entries = [_entry(locked, name, before[name], value, by) for name, value in wanted.items()]
     if password:
@@ -93,6 +94,11 @@ def refuse_without_administrator() -> None:
     if not User.objects.filter(is_active=True, role__manage_infrastructure_and_users=True).exists():
         raise Refused(
             "Nobody would be left who may manage infrastructure and users. Give somebody else that right first."
+        )
+    if local_passwords.is_way_in_missing():
+        raise Refused(
+            "Nobody who may manage infrastructure and users would be left with a password here, for when the provider "
+            "fails by which people log in. Give another administrator a password first."
         )
 
 

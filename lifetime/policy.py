@@ -11,8 +11,10 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch
 from django.http import Http404
 
+from deployments.models import DeploymentPlan, PlanOperation
 from environments import maintenance
 from environments.models import Application, Environment
 from environments.operations import Operation, refusal
@@ -25,7 +27,7 @@ Person = User | AnonymousUser | ServiceAccount
 
 
 class Action(StrEnum):
-    """What maintenance mode does not concern; the other actions are `environments.operations.Operation`."""
+    """What maintenance mode does not concern, but for `DISABLED_AS`; the other actions are `operations.Operation`."""
 
     VIEW_INFRASTRUCTURE = "view_infrastructure"
     VIEW_AUDIT_LOG = "view_audit_log"
@@ -40,6 +42,7 @@ class Action(StrEnum):
     MANAGE_TEAMS = "manage_teams"
     MANAGE_APPLICATION_ROLES = "manage_application_roles"
     PREPARE_PLANS = "prepare_plans"
+    EDIT_PLANS = "edit_plans"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ ALLOWED = Decision(allowed=True)
 LEVELS: dict[Action | Operation, Level] = {
     Action.VIEW_APPLICATIONS: Level.LIST,
     Action.PREPARE_PLANS: Level.ACCESS,
+    Action.EDIT_PLANS: Level.ACCESS,
     Action.BLOCK_APPLICATIONS: Level.CHANGE,
     Operation.TEST_APPLICATIONS: Level.LIST,
     Operation.OPEN_SERVICE_CENTER: Level.MONITOR,
@@ -74,11 +78,14 @@ LEVELS: dict[Action | Operation, Level] = {
     Operation.DEPLOY: Level.CHANGE,
     Operation.OPERATE_PLANS: Level.CHANGE,
 }
+# Whoever prepares plans needs no level for operating them, but maintenance mode stops both.
+DISABLED_AS = {Action.EDIT_PLANS: Operation.OPERATE_PLANS}
 # With source and target, in this order, the level is that of the target; the source has to be open to the person.
 TARGET_COUNTS = (Operation.DEPLOY, Operation.OPERATE_PLANS)
 SAID: dict[Action | Operation, str] = {
     Action.VIEW_APPLICATIONS: "Seeing applications",
     Action.PREPARE_PLANS: "Preparing deployment plans",
+    Action.EDIT_PLANS: "Editing deployment plans",
     Action.BLOCK_APPLICATIONS: "Blocking applications from deployment",
 }
 
@@ -98,11 +105,16 @@ def may(
     """
     if lack := _lacks_right(user, action, environments, application, team, permissions):
         return Decision(False, lack)
-    if isinstance(action, Operation):
+    if operation := _disabled_as(action):
         for environment in environments:
-            if reason := refusal(environment, action):
+            if reason := refusal(environment, operation):
                 return Decision(False, reason, is_temporary=True)
     return ALLOWED
+
+
+def _disabled_as(action: Action | Operation) -> Operation | None:
+    """As which operation maintenance mode stops it."""
+    return action if isinstance(action, Operation) else DISABLED_AS.get(action)
 
 
 def may_toggle_as_support(user: User | AnonymousUser) -> Decision:
@@ -135,7 +147,7 @@ def _lacks_right(
     if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:
         if action == Action.VIEW_APPLICATIONS and not environments:
             return ""  # the page shows what there is for whoever looks
-        held = permissions or _held(user)
+        held = permissions or held_by(user)
         if not environments:
             return _lacks_everywhere(held, action, application, team)
         return _lacks_on_ladder(held, action, environments, application, team)
@@ -150,7 +162,8 @@ def _lacks_right(
     return ""
 
 
-def _held(user: User | ServiceAccount) -> Permissions:
+def held_by(user: User | ServiceAccount) -> Permissions:
+    """All that the person may do, read once for this object of the person."""
     held: Permissions | None = user.__dict__.get("_permissions")
     if held is None:
         held = user.__dict__["_permissions"] = Permissions.of(user)
@@ -216,7 +229,7 @@ def _lacks_team_right(
         if in_a_team.exists():
             return ""
     else:
-        held = permissions or _held(user)
+        held = permissions or held_by(user)
         if team is not None:
             allowed = held.manages_team(team.pk)
         elif application is not None:
@@ -236,11 +249,15 @@ def require(
     team: Team | None = None,
 ) -> None:
     """Raise PermissionDenied with the reason, or InMaintenance, counted and audited, when `may` says no."""
-    decision = may(user, action, *environments, application=application, team=team)
-    if decision.is_temporary and isinstance(action, Operation) and isinstance(user, User | ServiceAccount):
+    _enforce(user, action, environments, may(user, action, *environments, application=application, team=team))
+
+
+def _enforce(user: Person, action: Action | Operation, environments: Sequence[Environment], decision: Decision) -> None:
+    operation = _disabled_as(action)
+    if decision.is_temporary and operation and isinstance(user, User | ServiceAccount):
         for environment in environments:
             if environment.is_in_maintenance:
-                maintenance.count_refusal(environment, action, by=user.actor())
+                maintenance.count_refusal(environment, operation, by=user.actor())
         raise InMaintenance(decision.reason)
     if not decision:
         raise PermissionDenied(decision.reason)
@@ -262,7 +279,7 @@ def get_application(user: Person, key: UUID, action: Action | Operation, *enviro
     if application is None or not isinstance(user, User | ServiceAccount):
         raise Http404("There is no such application.")
     registered = list(Environment.objects.registered())
-    held = _held(user)
+    held = held_by(user)
     seen = any(held.level(application.pk, environment) >= Level.LIST for environment in registered)
     if not seen and not held.manages_application(application.pk):
         raise Http404("There is no such application.")
@@ -277,3 +294,63 @@ def get_team(user: Person, key: UUID, action: Action) -> Team:
         raise Http404("There is no such team.")
     require(user, action, team=team)
     return team
+
+
+def get_plan(user: Person, key: UUID, action: Action | Operation) -> DeploymentPlan:
+    """The deployment plan with its operations, for this action. Http404 when the person may not see it, else as
+    `require` for each of its applications."""
+    with_windows = ["source__maintenance_window", "target__maintenance_window", "window__environment"]
+    operations = PlanOperation.objects.select_related("application").defer("sealed_settings_text")
+    found = DeploymentPlan.objects.filter(key=key).select_related("source", "target", *with_windows)
+    plan = found.prefetch_related(Prefetch("operations", operations.order_by("position", "pk"))).first()
+    if plan is None or not may_see_plan(user, plan):
+        raise Http404("There is no such deployment plan.")
+    _enforce(user, action, plan.environments, may_on_plan(user, action, plan))
+    return plan
+
+
+def may_create_plans(
+    user: Person, environments: Sequence[Environment], *, permissions: Permissions | None = None
+) -> Decision:
+    """Whether there is a source and a target among these for the person to deploy between."""
+    if not isinstance(user, User | ServiceAccount):
+        return Decision(False, "Log in first.")
+    held = permissions or held_by(user)
+    if sum(one.is_registered and held.best_level(one) >= Level.ACCESS for one in environments) < 2:
+        return Decision(False, "A plan needs a source and a target: you have access to fewer than two environments.")
+    return ALLOWED
+
+
+def may_see_plan(user: Person, plan: DeploymentPlan) -> bool:
+    """Whether the person has access to its environments, be they registered still or not, and sees its applications
+    in one of them."""
+    if not isinstance(user, User | ServiceAccount) or not user.is_active:
+        return False
+    held = held_by(user)
+    if any(held.best_level(environment) < Level.ACCESS for environment in plan.environments):
+        return False
+    return all(
+        any(held.level(operation.application_id or 0, environment) >= Level.LIST for environment in plan.environments)
+        for operation in plan.operations.all()
+    )
+
+
+def may_on_plan(user: Person, action: Action | Operation, plan: DeploymentPlan) -> Decision:
+    """Whether the person, who sees the plan, may do this with it now: run it, for each application that it deploys."""
+    if action == Action.PREPARE_PLANS:
+        return ALLOWED  # looking needs no environment that is registered still
+    environments = plan.environments
+    decision = may(user, action, *environments)
+    if not decision or action not in TARGET_COUNTS:
+        return decision
+    for operation in plan.operations.all():
+        if not operation.is_deployed or (operation.application is None and plan.source):
+            continue
+        # What an uploaded package brings may be unknown here: then the default role counts.
+        application = operation.application or Application(pk=0, name=operation.application_name)
+        decision = may(user, action, *environments, application=application)
+        if decision and action == Operation.DEPLOY and operation.is_tagged_first and plan.source:
+            decision = may(user, Operation.TAG_APPLICATIONS, plan.source, application=application)
+        if not decision:
+            return decision
+    return ALLOWED

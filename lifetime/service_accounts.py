@@ -114,6 +114,12 @@ def revoke_token(token: ServiceToken, *, by: Author) -> None:
 
 def authenticate(secret: str) -> ServiceAccount | None:
     """The active account whose valid token this is. Its use is noted, once a minute at most."""
+    found = find_token(secret)
+    return found.account if found else None
+
+
+def find_token(secret: str) -> ServiceToken | None:
+    """The valid token of an active account, with the account and its role; see `authenticate`."""
     if not secret.startswith(MARK) or not secret.isascii() or len(secret) > 200:
         return None
     found = ServiceToken.objects.valid().select_related("account__role").filter(hash=_hash(secret)).first()
@@ -122,7 +128,7 @@ def authenticate(secret: str) -> ServiceAccount | None:
     noted = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - USE_NOTED_EVERY)
     if not found.last_used_at or found.last_used_at < timezone.now() - USE_NOTED_EVERY:
         ServiceToken.objects.filter(noted, pk=found.pk).update(last_used_at=Now())
-    return found.account
+    return found
 
 
 def _hash(secret: str) -> str:

@@ -2,12 +2,14 @@ import os
 import signal
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.apps import apps
 from django.conf import settings as console_settings
+from django.db import connections
 from django.db.backends.postgresql.operations import DatabaseOperations
 
 from lifetime import database
-from tests.platforms import platform  # noqa: F401 (a fixture)
+from tests.platforms import places, platform  # noqa: F401 (fixtures)
 
 
 def pytest_configure(config):
@@ -20,6 +22,14 @@ def pytest_unconfigure(config):
     """The embedded PostgreSQL was started by the first connection; stop it with the last test run that used it."""
     if not hasattr(config, "workerinput") and not os.environ.get("DATABASE_URL"):
         database.stop(console_settings.VAR_DIR, only_when_unused=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """What async tests ask the database runs in a thread that outlives them, and its connection would keep the test
+    database from being dropped. The gate closes it with each session; a test may ask something afterwards."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(scope="session", autouse=True)

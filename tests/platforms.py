@@ -6,6 +6,7 @@ each picks a free port.
 
 import hashlib
 import http.client
+import inspect
 import io
 import json
 import os
@@ -16,6 +17,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4, uuid5
@@ -28,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BY = {"name": "Ana Ferreira", "username": "ana"}
 START_SECONDS = 30
 STOP_SECONDS = 10
+PLACES = 60  # for the tests of a module
 
 
 class Refused(AssertionError):
@@ -322,6 +325,23 @@ class Platform:
             connection.close()
 
 
+class Place:
+    """One environment of a server process that hosts many, used as if it had the process for itself."""
+
+    def __init__(self, platform: Platform, address: str) -> None:
+        self.platform = platform
+        self.address = address
+
+    def __getattr__(self, name: str) -> Any:
+        """What the platform can do, here."""
+        found = getattr(self.platform, name)
+        if not callable(found):
+            return found
+        if "address" not in inspect.signature(found).parameters:
+            raise AttributeError(f"{name} is about the whole process, which other tests use, too")
+        return partial(found, address=self.address)
+
+
 class Reply:
     """An answer of the Environment API."""
 
@@ -390,6 +410,13 @@ def package(
 def instant(seconds: float = 0) -> str:
     """Now, or so many seconds from now, as the API writes instants."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Place]]:
+    """Environments of one process for a module of tests; nobody has touched the next one."""
+    with Platform.start(tmp_path_factory.mktemp("places"), count=PLACES) as started:
+        yield (Place(started, address) for address in started.addresses)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ SPEAK = {"aiohttp", "http.client", "httpx", "requests", "urllib3", "urllib.reque
 MAY = {
     "environments/client.py": "the gate's client",
     "environments/conformance/subject.py": "a developer's tool, which talks to the server under test",
+    "environments/outside.py": "looks at providers of log-ins, which are no environments",
     "environments/platform/events.py": "the environment's own side: it tells the console",
     "lifetime/management/commands/up.py": "asks its own web server whether it answers",
     "lifetime/openid.py": "asks the provider of log-ins, which is no environment",

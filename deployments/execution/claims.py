@@ -38,9 +38,9 @@ RELEASE = """
 UPDATE deployments_deploymentplan SET claimed_by = NULL, claimed_until = NULL, attempts = 0
 WHERE id = %s AND claimed_by = %s
 """
-OTHERS = """
-SELECT count(DISTINCT claimed_by), count(*) FROM deployments_deploymentplan
-WHERE claimed_until > clock_timestamp() AND claimed_by <> %s
+HOSTS = """
+SELECT count(DISTINCT claimed_by) FROM deployments_deploymentplan
+WHERE claimed_until > clock_timestamp()
   AND (status IN ('running', 'aborting') OR status = 'aborted' AND remote = 'started')
 """
 
@@ -80,12 +80,11 @@ def release(host: UUID, plan_id: int) -> None:
         cursor.execute(RELEASE, [plan_id, host])
 
 
-def others(host: UUID) -> tuple[int, int]:
-    """How many other hosts are alive, and how many plans they carry out."""
+def count_hosts() -> int:
+    """How many hosts have plans in hand, as far as is known."""
     with connection.cursor() as cursor:
-        cursor.execute(OTHERS, [host])
-        hosts, plans = cursor.fetchone()
-    return hosts, plans
+        cursor.execute(HOSTS)
+        return int(cursor.fetchone()[0])
 
 
 def is_left() -> bool:

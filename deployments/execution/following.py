@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 from deployments.execution import outcomes, stopping
-from deployments.execution.outcomes import GoOn, Outcome, Waits
+from deployments.execution.outcomes import Failed, GoOn, Outcome, Waits
 from deployments.execution.work import Work, in_database
 from deployments.journal import Line
-from deployments.models import LineType, PlanOperation
+from deployments.models import LineType, OperationKind, PlanOperation
 from environments import gate
 from environments.environment_api import DeploymentState, canonical, read
 
@@ -27,8 +27,15 @@ async def follow(work: Work, target: gate.Client) -> Outcome:
     """Until the target waits for somebody, or is done."""
     cursor, pause, before = "0", FIRST_PAUSE, None
     while True:
-        state = await ask(work, target, since=cursor)
+        try:
+            state = await ask(work, target, since=cursor)
+        except gate.Rejected as rejection:
+            if rejection.code == "deployment-unknown":
+                return await _unknown(work, rejection)
+            raise
         cursor = state.cursor
+        if state.more and not state.log:
+            raise gate.Rejected("The log of the deployment does not advance: GET deployment tells of more, and none.")
         told = (state.status, state.step, state.cursor)
         if told != before:
             await in_database(outcomes.store_state, work.plan.pk, work.host, state)
@@ -48,9 +55,16 @@ async def _outcome(work: Work, state: DeploymentState) -> Outcome | None:
     if state.status == "aborted":
         return stopping.of(state)
     if state.is_over:
-        await in_database(outcomes.note_finished_there, work.plan.pk, work.host)
+        await in_database(outcomes.note_finished_there, work.plan.pk, work.host, state.status)
         return GoOn()
     return None
+
+
+async def _unknown(work: Work, rejection: gate.Rejected) -> Outcome:
+    """The request that was to start it never arrived; or the target has lost it, or is another one by now."""
+    if await in_database(outcomes.note_unknown_there, work.plan.pk, work.host):
+        return GoOn()
+    return Failed(f"{work.plan.target} does not know the deployment any more: {rejection}", is_lost=True)
 
 
 async def ask(work: Work, target: gate.Client, *, since: str) -> DeploymentState:
@@ -67,12 +81,14 @@ async def _answer(work: Work, target: gate.Client) -> None:
         if rejection.code not in ("setting-missing", "not-waiting", "setting-unknown", "bad-value"):
             raise
         line = Line(message=str(rejection), type=LineType.WARNING, step=work.plan.step)
-        await in_database(outcomes.write, work.plan.pk, work.host, line)
-    await in_database(outcomes.note_answered, work.plan.pk, work.host)
+        await in_database(outcomes.write, work.plan.pk, work.host, line)  # it waits on, for another answer
+    else:
+        await in_database(outcomes.note_answered, work.plan.pk, work.host)
 
 
 def _body(work: Work) -> dict[str, Any]:
-    operations = PlanOperation.objects.filter(plan=work.plan).exclude(sealed_settings_text="")
+    deployed = PlanOperation.objects.filter(plan=work.plan).exclude(kind=OperationKind.NOTHING)
+    operations = deployed.exclude(sealed_settings_text="")
     return {
         "information": work.plan.answer["information"],
         "by": work.plan.answer["by"],

@@ -10,9 +10,12 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
+import psycopg
 import uvloop
 from django.conf import settings
+from django.db import DataError, IntegrityError
 from django.db import Error as DatabaseError
 from django.utils import timezone
 
@@ -28,10 +31,12 @@ logger = logging.getLogger(__name__)
 
 TOGETHER = 25  # plans in the hands of one host
 LOOK_SECONDS = 0.25
+TAKEN_WITHIN = 1.0  # seconds; what nobody has taken up by then needs another host
 TAKING_SECONDS = 60.0  # then the host takes no more, so that what is queued behind it gets its turn
 LONGEST = 200.0  # seconds, then it lets go of what it has; the queue ends whoever takes 300
 IDLE_SECONDS = 10.0  # that it waits for what is to be tried again in a moment
 TROUBLE_SECONDS = 5.0  # until a target that cannot be reached is tried again
+BUSY_SECONDS = 15.0  # until a target that has no room for another deployment is asked again
 GIVEN_UP_AFTER = 900.0  # seconds of trouble, after which a plan is aborted
 
 Stage = Callable[[Work], Awaitable[Outcome]]
@@ -53,15 +58,25 @@ def stage(plan: DeploymentPlan) -> Stage:
     return retrieving.carry_out
 
 
+@dataclass(frozen=True)
+class _Hosted:
+    """A plan in the host's hands: its state when it was taken. What is only followed, another host can go on with."""
+
+    status: str
+    only_follows: bool
+    task: asyncio.Task[None]
+
+
 class _Host:
     def __init__(self) -> None:
         self.key = uuid.uuid4()
-        self._hosted: dict[int, tuple[str, asyncio.Task[None]]] = {}  # by plan: its state when taken, its work
+        self._hosted: dict[int, _Hosted] = {}  # by plan
         self._began = time.monotonic()
 
     async def run(self) -> None:
-        if not await in_database(self._is_needed):
+        if not await self._is_needed():
             return
+        self._began = time.monotonic()
         async with gate.session() as session:
             try:
                 await self._look_after(session)
@@ -70,11 +85,15 @@ class _Host:
         if time.monotonic() - self._began >= TAKING_SECONDS and await in_database(claims.is_left):
             await in_database(enqueue, plans.ADVANCE)
 
-    def _is_needed(self) -> bool:
-        """Others with room take it within a moment; a worker is left for what is not about plans."""
-        hosts, hosted = claims.others(self.key)
+    async def _is_needed(self) -> bool:
+        """Whether the hosts that there are leave something undone; a worker is left for what is not about plans."""
         enough = max(1, int(settings.Q_CLUSTER["workers"]) - 1)
-        return hosts < enough or hosted >= hosts * TOGETHER
+        ends = time.monotonic() + TAKEN_WITHIN
+        while await in_database(claims.is_due):
+            if await in_database(claims.count_hosts) < enough or time.monotonic() > ends:
+                return True  # the others are full, about to end, or dead
+            await asyncio.sleep(LOOK_SECONDS)
+        return False
 
     async def _look_after(self, session: gate.Session) -> None:
         idle_since = time.monotonic()
@@ -87,7 +106,7 @@ class _Host:
                 logger.warning("The plans are left as they are for a moment: %s", error)
             if self._hosted:
                 idle_since = time.monotonic()
-                tasks = [task for _, task in self._hosted.values()]
+                tasks = [one.task for one in self._hosted.values()]
                 await asyncio.wait(tasks, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             elif lasted >= TAKING_SECONDS or time.monotonic() - idle_since > IDLE_SECONDS:
                 return
@@ -99,16 +118,18 @@ class _Host:
     async def _take(self, session: gate.Session) -> None:
         for plan in await in_database(claims.take, self.key, limit=TOGETHER - len(self._hosted)):
             work = Work(plan=plan, host=self.key, session=session)
-            self._hosted[plan.pk] = (plan.status, asyncio.create_task(self._carry_out(work)))
+            task = asyncio.create_task(self._carry_out(work))
+            self._hosted[plan.pk] = _Hosted(plan.status, stage(plan) is following.carry_out, task)
 
     async def _renew(self) -> None:
-        """Renew the claims; what was lost, or aborted meanwhile, is cancelled."""
+        """Renew the claims; what was lost or aborted meanwhile, or may be left to the next host, is cancelled."""
         if not self._hosted:
             return
         held = await in_database(claims.renew, self.key, list(self._hosted))
-        for plan_id, (status, task) in list(self._hosted.items()):
-            if held.get(plan_id) != status:
-                task.cancel()
+        is_over = time.monotonic() - self._began >= TAKING_SECONDS
+        for plan_id, one in list(self._hosted.items()):
+            if held.get(plan_id) != one.status or (is_over and one.only_follows):
+                one.task.cancel()
 
     async def _carry_out(self, work: Work) -> None:
         plan = work.plan
@@ -128,9 +149,9 @@ class _Host:
 
     async def _let_go(self) -> None:
         while self._hosted:
-            for _, task in list(self._hosted.values()):
-                task.cancel()
-            await asyncio.wait([task for _, task in self._hosted.values()], timeout=LOOK_SECONDS)
+            for one in list(self._hosted.values()):
+                one.task.cancel()
+            await asyncio.wait([one.task for one in self._hosted.values()], timeout=LOOK_SECONDS)
 
 
 async def _attempt(work: Work) -> Outcome:
@@ -141,12 +162,20 @@ async def _attempt(work: Work) -> Outcome:
         return Failed(f"The workers that carried it out stopped answering, {times} times. Look at them, then retry.")
     try:
         return await stage(plan)(work)
-    except (LostClaim, DatabaseError):
-        raise  # nothing can be said of the plan: it is taken up again when the claim is over
-    except gate.NotRegistered as refusal:
-        return Failed(str(refusal), is_lost=not await in_database(_is_registered, plan))
+    except LostClaim:
+        raise
+    except (DataError, IntegrityError):
+        logger.exception("%s: something that cannot be stored", plan)
+        return Failed("An environment answered something that cannot be stored; the console's log has the details.")
+    except (DatabaseError, psycopg.Error) as error:
+        logger.warning("%s is left for a moment: %s", plan, error)
+        return GoOn(seconds=1.0)  # PostgreSQL was restarted, say; nothing can be said of the plan
+    except gate.NotRegistered:
+        return Failed(await in_database(_not_registered, plan), is_lost=not plan.target.is_registered)
     except (gate.Refused, gate.CalledOff):
         return GoOn(seconds=1.0)  # maintenance mode has aborted it by now; or only the lease was lost: again, then
+    except retrieving.Busy as trouble:
+        return _in_trouble(plan, str(trouble), seconds=BUSY_SECONDS)
     except gate.Unreachable as trouble:
         return _in_trouble(plan, str(trouble))
     except gate.Rejected as rejection:
@@ -157,13 +186,18 @@ async def _attempt(work: Work) -> Outcome:
         return Failed("The console made a mistake here; its log has the details. Report it.")
 
 
-def _in_trouble(plan: DeploymentPlan, trouble: str) -> Outcome:
+def _in_trouble(plan: DeploymentPlan, trouble: str, *, seconds: float | None = None) -> Outcome:
     since = plan.trouble_since
     if since is not None and (timezone.now() - since).total_seconds() > GIVEN_UP_AFTER:
         return Failed(f"{trouble} It was tried for {GIVEN_UP_AFTER / 60:.0f} minutes.")
-    return GoOn(seconds=TROUBLE_SECONDS, trouble=trouble)
+    return GoOn(seconds=TROUBLE_SECONDS if seconds is None else seconds, trouble=trouble)
 
 
-def _is_registered(plan: DeploymentPlan) -> bool:
-    plan.target.refresh_from_db(fields=["registration"])
-    return plan.target.is_registered
+def _not_registered(plan: DeploymentPlan) -> str:
+    for environment in plan.environments:
+        environment.refresh_from_db(fields=["registration", "unregistered_at", "unregistered_by"])
+    gone = [one for one in plan.environments if not one.is_registered]
+    return " ".join(
+        f"{one} is not registered any more: {one.unregistered_by} removed it on {one.unregistered_at:%d %b %H:%M} UTC."
+        for one in gone
+    )

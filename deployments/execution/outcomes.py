@@ -34,6 +34,8 @@ from environments import tagging
 from environments.environment_api import DeploymentState, VersionItem
 
 STEPS = tuple(StepName.values)
+ASKED_AGAIN_AFTER = 30.0  # seconds; a target that did not say what has become of an aborted plan
+ASKED_FOR = 3600.0  # seconds, then what has become of it stays unknown
 STORED = (
     *("status", "information", "interventions", "answer", "prepared_until", "remote", "target_state", "ended_at"),
     *("aborted_at", "aborted_by", "abort_reason", "aborted_at_step"),
@@ -113,6 +115,8 @@ def store(plan_id: int, host: UUID, outcome: Outcome) -> None:
                 entries = _fail(plan, outcome)
         plan.claimed_by, plan.attempts = None, 0
         wait = outcome.seconds if isinstance(outcome, GoOn) else 0.0
+        if plan.status == PlanStatus.ABORTED and plan.remote == Remote.STARTED:
+            wait = max(wait, ASKED_AGAIN_AFTER)
         plan.claimed_until = timezone.now() + timedelta(seconds=wait) if wait else None
         plan.save(update_fields=STORED)
         if entries:
@@ -122,10 +126,29 @@ def store(plan_id: int, host: UUID, outcome: Outcome) -> None:
 def _go_on(plan: DeploymentPlan, outcome: GoOn) -> list[log.Entry]:
     if not outcome.trouble:
         plan.trouble_since = None
-    elif plan.trouble_since is None:
-        plan.trouble_since = timezone.now()
-        _write(plan, outcome.trouble, LineType.WARNING)
+    else:
+        _note_trouble(plan, outcome.trouble)
     return []
+
+
+def _note_trouble(plan: DeploymentPlan, trouble: str) -> None:
+    """Say it once. Whoever aborted the plan does not wait for ever to hear what has become of it."""
+    if plan.trouble_since is None:
+        plan.trouble_since = timezone.now()
+        _write(plan, trouble, LineType.WARNING)
+    lasts = (timezone.now() - plan.trouble_since).total_seconds()
+    if plan.status == PlanStatus.ABORTED and lasts > ASKED_FOR:
+        _write(plan, f"{plan.target} was asked for an hour what has become of it. Look there.", LineType.WARNING)
+        _forget_remote(plan)
+
+
+def _forget_remote(plan: DeploymentPlan) -> None:
+    """Nobody asks the target any more; what has become of it there stays unknown."""
+    if plan.remote == Remote.STARTED:
+        plan.remote = Remote.ENDED
+        if plan.target_state != TargetState.CHANGED:
+            plan.target_state = TargetState.UNKNOWN
+    occupation.vacate([plan.pk])
 
 
 def _wait(plan: DeploymentPlan, state: DeploymentState) -> list[log.Entry]:
@@ -140,6 +163,8 @@ def _wait(plan: DeploymentPlan, state: DeploymentState) -> list[log.Entry]:
 
 
 def _finish(plan: DeploymentPlan, warning: str) -> list[log.Entry]:
+    if plan.status != PlanStatus.RUNNING:
+        return []  # it was aborted meanwhile
     if warning:
         _write(plan, warning, LineType.WARNING)
         PlanStep.objects.filter(plan=plan, name=StepName.SYNCHRONIZING).update(warnings=1)
@@ -197,20 +222,23 @@ def _stop(plan: DeploymentPlan, outcome: Stopped) -> list[log.Entry]:
 
 def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
     if plan.status == PlanStatus.ABORTED:
+        _note_trouble(plan, outcome.reason)
         if outcome.is_lost:
-            plan.remote = Remote.ENDED
-            occupation.vacate([plan.pk])
+            _forget_remote(plan)
         return []
+    if plan.status == PlanStatus.RUNNING and plan.remote == Remote.ENDED:
+        return _finish(plan, outcome.reason)  # the target has done its part
     is_under_way = plan.remote == Remote.STARTED
     if is_under_way and not outcome.is_lost and plan.status == PlanStatus.RUNNING:
         states.move(plan, PlanStatus.ABORTING)
         _note_abort(plan, outcome.reason)
         _write(plan, outcome.reason, LineType.ERROR)
         return []
-    plan.target_state = TargetState.UNKNOWN if is_under_way else TargetState.UNCHANGED
+    if is_under_way and plan.target_state != TargetState.CHANGED:
+        plan.target_state = TargetState.UNKNOWN
     entries = _abort(plan, outcome.reason)
     if outcome.is_lost:
-        plan.remote = Remote.ENDED
+        _forget_remote(plan)
     if plan.remote != Remote.STARTED:
         occupation.vacate([plan.pk])
     plan.save(update_fields=["target_state"])
@@ -274,10 +302,9 @@ def write(plan_id: int, host: UUID, *lines: Line) -> None:
         journal.write(plan, *lines)
 
 
-def store_tag(plan_id: int, operation: PlanOperation, told: VersionItem) -> None:
+def store_tag(plan_id: int, host: UUID, operation: PlanOperation, told: VersionItem) -> None:
     """The source has tagged for this operation; the tag stays, whatever becomes of the plan."""
-    with transaction.atomic():
-        plan = DeploymentPlan.objects.select_related("source").get(pk=plan_id)
+    with held(plan_id, host) as plan:
         assert plan.source is not None  # noqa: S101 - for the type checker
         if operation.application is not None:
             version = tagging.store(plan.source, operation.application, told, operation.tag_parameters)
@@ -295,14 +322,16 @@ def store_tag(plan_id: int, operation: PlanOperation, told: VersionItem) -> None
         )
 
 
-def store_packages(operations: Sequence[PlanOperation]) -> None:
-    PlanOperation.objects.bulk_update(operations, ["package_digest", "package_bytes"])
+def store_packages(plan_id: int, host: UUID, operations: Sequence[PlanOperation]) -> None:
+    with held(plan_id, host):
+        PlanOperation.objects.bulk_update(operations, ["package_digest", "package_bytes"], batch_size=500)
 
 
-def store_transferred(transferred: dict[str, int], plan_id: int) -> None:
+def store_transferred(plan_id: int, host: UUID, transferred: dict[str, int]) -> None:
     """Bytes at the target, by digest."""
-    for digest, there in transferred.items():
-        PlanOperation.objects.filter(plan=plan_id, package_digest=digest).update(transferred_bytes=there)
+    with held(plan_id, host):
+        for digest, there in transferred.items():
+            PlanOperation.objects.filter(plan=plan_id, package_digest=digest).update(transferred_bytes=there)
 
 
 def note_remote(plan_id: int, host: UUID, remote: Remote) -> None:
@@ -359,15 +388,30 @@ def note_answered(plan_id: int, host: UUID) -> None:
         plan.save(update_fields=["answer"])
 
 
-def note_finished_there(plan_id: int, host: UUID) -> None:
-    """The target has done its part."""
+COUNTED = {PlanStatus.FINISHED_WITH_ERRORS: "errors", PlanStatus.FINISHED_WITH_WARNINGS: "warnings"}
+
+
+def note_finished_there(plan_id: int, host: UUID, status: str) -> None:
+    """The target has done its part, and calls it this; what it did not count is counted here."""
     with held(plan_id, host) as plan:
         plan.remote, plan.target_state = Remote.ENDED, TargetState.CHANGED
         plan.save(update_fields=["remote", "target_state"])
+        counted = COUNTED.get(PlanStatus(status))
+        if counted and not plan.steps.filter(**{f"{counted}__gt": 0}).exists():
+            plan.steps.filter(name=StepName.UPDATING).update(**{counted: 1})
         _reach(plan, StepName.SYNCHRONIZING)
 
 
-def note_sync(plan_id: int, host: UUID, run_id: int) -> None:
+def note_unknown_there(plan_id: int, host: UUID) -> bool:
+    """The target knows no deployment of the plan. Whether it has never begun: then it is started (again)."""
     with held(plan_id, host) as plan:
-        plan.sync_run_id = run_id
-        plan.save(update_fields=["sync_run"])
+        if has_begun(plan):
+            return False
+        plan.remote = Remote.NONE
+        plan.save(update_fields=["remote"])
+        return True
+
+
+def has_begun(plan: DeploymentPlan) -> bool:
+    """Whether the target has ever told anything of its deployment."""
+    return plan.lines.filter(remote_line__isnull=False).exists()

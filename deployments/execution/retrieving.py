@@ -4,11 +4,12 @@ Safe to do again from the beginning: tags and the deployment have keys of ours, 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
-from deployments import transfer
+from deployments import packages, transfer
 from deployments.execution import following, outcomes, stopping
-from deployments.execution.outcomes import Failed, GoOn, Outcome
+from deployments.execution.outcomes import Failed, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.journal import Line
 from deployments.models import PlanOperation, Remote, StepName
@@ -16,8 +17,11 @@ from environments import gate, tagging
 from environments.environment_api import DeploymentState, VersionItem, canonical, read
 
 REPORT_SECONDS = 0.5
-BUSY_SECONDS = 5.0  # until a target that has no room for another deployment is asked again
 ACCEPTED_WITH_ERRORS = "broken_reference"
+
+
+class Busy(Exception):
+    """The target has no room for another deployment now. The text is for people."""
 
 
 async def carry_out(work: Work) -> Outcome:
@@ -28,9 +32,16 @@ async def carry_out(work: Work) -> Outcome:
         async with work.contact_source() as source, work.contact_target() as target:
             try:
                 await _tag(work, source, operations)
-                packages = [await _package(source, operation) for operation in operations]
-                await in_database(outcomes.store_packages, operations)
-                await _transfer(work, source, target, packages)
+                offered = [await _package(source, operation) for operation in operations]
+                await in_database(outcomes.store_packages, work.plan.pk, work.host, operations)
+                await _transfer(work, source, target, offered)
+            except transfer.TransferRefused as refusal:
+                return Failed(str(refusal))
+    else:
+        stored = [_stored(operation) for operation in operations]
+        async with work.contact_target() as target:
+            try:
+                await _transfer(work, packages.Stored(work.plan.pk), target, stored)
             except transfer.TransferRefused as refusal:
                 return Failed(str(refusal))
     return await _start(work, operations)
@@ -51,7 +62,7 @@ async def _tag(work: Work, source: gate.Client, operations: list[PlanOperation])
                 parameters=operation.tag_parameters,
                 by=work.by,
             )
-            await in_database(outcomes.store_tag, work.plan.pk, operation, told)
+            await in_database(outcomes.store_tag, work.plan.pk, work.host, operation, told)
 
 
 async def _package(source: gate.Client, operation: PlanOperation) -> transfer.Package:
@@ -64,26 +75,36 @@ async def _package(source: gate.Client, operation: PlanOperation) -> transfer.Pa
     return transfer.Package(path=f"{path}/package", digest=told.package.digest, size=told.package.bytes)
 
 
-async def _transfer(work: Work, source: gate.Client, target: gate.Client, packages: list[transfer.Package]) -> None:
+def _stored(operation: PlanOperation) -> transfer.Package:
+    """What was uploaded for the operation."""
+    digest = operation.package_digest
+    return transfer.Package(path=digest, digest=digest, size=operation.package_bytes)
+
+
+async def _transfer(
+    work: Work, source: transfer.Source, target: gate.Client, offered: Sequence[transfer.Package]
+) -> None:
     progress: dict[str, int] = {}
-    total = sum(package.size or 0 for package in packages)
-    line = Line(
-        message=f"Uploading {len(packages)} packages, {total:,} bytes, from {work.plan.source} to {work.plan.target}.",
-        step=StepName.RETRIEVING,
-    )
-    await in_database(outcomes.write, work.plan.pk, work.host, line)
+    total = sum(package.size or 0 for package in offered)
+    if work.plan.trouble_since is None:  # else it was said when it was tried first
+        what = f"Uploading {len(offered)} packages, {total:,} bytes,"
+        line = Line(
+            message=f"{what} from {work.plan.source or 'the console'} to {work.plan.target}.", step=StepName.RETRIEVING
+        )
+        await in_database(outcomes.write, work.plan.pk, work.host, line)
     reporting = asyncio.create_task(_report(work, progress))
     try:
         sent = await transfer.transfer_all(
-            source, target, packages, on_progress=lambda digest, there, size: progress.update({digest: there})
+            source, target, offered, on_progress=lambda digest, there, size: progress.update({digest: there})
         )
     finally:
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
-    await in_database(outcomes.store_transferred, dict(progress), work.plan.pk)
-    there = f" {total - sent:,} were there already." if sent < total else ""
-    done = Line(message=f"{sent:,} bytes were uploaded.{there}", step=StepName.RETRIEVING)
-    await in_database(outcomes.write, work.plan.pk, work.host, done)
+    await in_database(outcomes.store_transferred, work.plan.pk, work.host, dict(progress))
+    if sent or work.plan.trouble_since is None:
+        there = f" {total - sent:,} were there already." if sent < total else ""
+        done = Line(message=f"{sent:,} bytes were uploaded.{there}", step=StepName.RETRIEVING)
+        await in_database(outcomes.write, work.plan.pk, work.host, done)
 
 
 async def _report(work: Work, progress: dict[str, int]) -> None:
@@ -92,7 +113,7 @@ async def _report(work: Work, progress: dict[str, int]) -> None:
         if progress:
             told = dict(progress)
             progress.clear()
-            await in_database(outcomes.store_transferred, told, work.plan.pk)
+            await in_database(outcomes.store_transferred, work.plan.pk, work.host, told)
 
 
 async def _start(work: Work, operations: list[PlanOperation]) -> Outcome:
@@ -116,7 +137,7 @@ async def _refused(work: Work, rejection: gate.Rejected) -> Outcome:
         return Failed(str(rejection))
     await in_database(outcomes.note_remote, work.plan.pk, work.host, Remote.NONE)
     if rejection.code in ("deployment-busy", "module-busy"):
-        return GoOn(seconds=BUSY_SECONDS, trouble=f"{rejection} The plan waits for it.")
+        raise Busy(f"{rejection} The plan waits for it.")
     return Failed(str(rejection))
 
 

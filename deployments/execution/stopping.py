@@ -60,8 +60,7 @@ async def carry_out(work: Work) -> Outcome:
             return Failed(str(trouble))
         return GoOn(seconds=OUT_OF_REACH_SECONDS, trouble=str(trouble))
     if state is None:
-        return Stopped(work.plan.abort_reason)  # it never began
-    await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+        return Stopped(work.plan.abort_reason, await in_database(_of_unknown, work.plan))
     outcome = of(state)
     if outcome.target_state == TargetState.CHANGED:
         await in_database(_synchronize, work)
@@ -77,11 +76,21 @@ async def _end(work: Work, target: gate.Client) -> DeploymentState | None:
             return None
         if rejection.code != "too-late":
             raise
-        state = await _look(work, target)
-    while not state.is_over:
-        await asyncio.sleep(PAUSE)
-        state = await _look(work, target)
+        state = await _look(work, target, "0")
+    await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+    while not state.is_over or state.more:
+        if not state.more:
+            await asyncio.sleep(PAUSE)
+        state = await _look(work, target, state.cursor)
+        await in_database(outcomes.store_state, work.plan.pk, work.host, state)
     return state
+
+
+def _of_unknown(plan: DeploymentPlan) -> TargetState:
+    """The target knows no such deployment: it never began, or this is not the target any more that began it."""
+    if plan.target_state == TargetState.CHANGED:
+        return TargetState.CHANGED
+    return TargetState.UNKNOWN if outcomes.has_begun(plan) else TargetState.UNCHANGED
 
 
 def of(state: DeploymentState) -> Stopped:
@@ -106,5 +115,5 @@ async def _tell(work: Work, target: gate.Client) -> DeploymentState:
     return read(answer, DeploymentState, step="POST abort")
 
 
-async def _look(work: Work, target: gate.Client) -> DeploymentState:
-    return read(await target.get(f"{work.path}?since=0&limit=2000"), DeploymentState, step="GET deployment")
+async def _look(work: Work, target: gate.Client, since: str) -> DeploymentState:
+    return read(await target.get(f"{work.path}?since={since}&limit=2000"), DeploymentState, step="GET deployment")

@@ -20,7 +20,7 @@ async def carry_out(work: Work) -> Outcome:
     run = await in_database(_request, work)
     for _ in range(AT_MOST):
         looked_too_early = run.status == SyncStatus.RUNNING
-        run = await _ended(run)
+        run = await _ended(work, run)
         if not looked_too_early:
             break
         run = await in_database(_request, work)
@@ -31,14 +31,12 @@ async def carry_out(work: Work) -> Outcome:
 
 def _request(work: Work) -> SyncRun:
     by = log.Actor(name=work.plan.started_by, username=work.plan.started_by_username)
-    run = sync.request(work.plan.target, trigger=SyncTrigger.DEPLOYMENT, by=by, is_full=False)
-    outcomes.note_sync(work.plan.pk, work.host, run.pk)
-    return run
+    return sync.request(work.plan.target, trigger=SyncTrigger.DEPLOYMENT, by=by, is_full=False)
 
 
-async def _ended(run: SyncRun) -> SyncRun:
+async def _ended(work: Work, run: SyncRun) -> SyncRun:
     """Carry it out, unless another worker was faster; wait until it is over."""
-    await sync.carry_out([run.pk])
+    await sync.carry_out(work.session, [run.pk])
     while run.status in ACTIVE:
         await asyncio.sleep(PAUSE)
         run = await in_database(SyncRun.objects.get, pk=run.pk)

@@ -369,17 +369,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="deploymentplan",
-            name="sync_run",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="+",
-                to="environments.syncrun",
-            ),
-        ),
-        migrations.AddField(
-            model_name="deploymentplan",
             name="target_state",
             field=models.CharField(
                 choices=[("unchanged", "Unchanged"), ("changed", "Changed"), ("unknown", "Unknown")],

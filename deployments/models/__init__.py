@@ -7,6 +7,7 @@ from deployments.models.impact import (
     Severity,
 )
 from deployments.models.operation import OperationKind, PlanOperation
+from deployments.models.package import PlanPackage, PlanPackagePart
 from deployments.models.plan import (
     DeploymentPlan,
     Information,
@@ -31,6 +32,8 @@ __all__ = [
     "PlanLine",
     "PlanModule",
     "PlanOperation",
+    "PlanPackage",
+    "PlanPackagePart",
     "PlanRemoval",
     "PlanStatus",
     "PlanStep",

@@ -1,5 +1,4 @@
 import uuid
-from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -151,9 +150,6 @@ class DeploymentPlan(models.Model):
     target_state = models.CharField(
         max_length=10, choices=TargetState.choices, default=TargetState.UNCHANGED, db_default=TargetState.UNCHANGED
     )
-    sync_run = models.ForeignKey(
-        "environments.SyncRun", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
     claimed_by = models.UUIDField(null=True, blank=True, editable=False)
     claimed_until = models.DateTimeField(null=True, blank=True, editable=False)
     trouble_since = models.DateTimeField(null=True, blank=True, editable=False)
@@ -244,7 +240,3 @@ class DeploymentPlan(models.Model):
     def environments(self) -> "list[Any]":
         """Source and target, in this order; the target alone when a package is deployed."""
         return [self.source, self.target] if self.source_id else [self.target]
-
-    @property
-    def prepared_is_over(self) -> bool:
-        return self.prepared_until is not None and self.prepared_until < datetime.now(tz=self.prepared_until.tzinfo)

@@ -1,4 +1,4 @@
-"""What pages tell of deployment plans: how one stands, where it leads, what can be chosen for an application."""
+"""What pages tell of deployment plans: how one stands, where it leads, which are the newest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +7,11 @@ from urllib.parse import urlencode
 from django import template
 from django.template.context import Context
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from deployments import listing
 from deployments.models import DeploymentPlan, PlanStatus
-from deployments.proposals import Row
 from deployments.views.objects import page_of
 from environments.models import Application, Environment
 from lifetime import policy
@@ -31,17 +30,6 @@ def plan_badge(plan: DeploymentPlan) -> SafeString:
 @register.simple_tag
 def plan_url(plan: DeploymentPlan) -> str:
     return page_of(plan)
-
-
-@register.simple_tag
-def row_options(row: Row) -> SafeString:
-    """The options of an application; a thousand selections are on a page, too many for the template language."""
-    chosen = row.value
-    return format_html_join(
-        "",
-        '<option value="{}"{}>{}</option>',
-        ((one.value, SafeString(" selected") if one.value == chosen else "", one.label) for one in row.options),
-    )
 
 
 @register.inclusion_tag("deployments/_plan_head.html", takes_context=True)
@@ -74,9 +62,3 @@ def plans_of(
         "create_url": f"{reverse('plans:create')}?{urlencode(parameters)}",
         "may_create": policy.may_create_plans(user, environments),
     }
-
-
-@register.filter
-def of_row(found: Mapping[Any, Any], row: Row) -> Any:
-    """What belongs to the operation of a row."""
-    return found.get(row.operation.pk)

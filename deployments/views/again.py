@@ -73,7 +73,8 @@ def reuse_dialog(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     if not request.htmx:
         return redirect(page_of(plan))
     environments = open_to(request.user)
-    behind = [one for one in environments if one.position > plan.target.position]
+    others = [one for one in environments if one.pk != plan.target_id]
+    behind = [one for one in others if one.position > plan.target.position] or others
     initial = {"source": str(plan.target.key), "target": str(behind[0].key) if behind else ""}
     return _reuse_dialog(request, plan, ReuseForm(initial=initial, environments=environments))
 

@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from deployments import plan_settings, plans
 from deployments.forms import MissingSettingsForm, RevisionForm
-from deployments.models import DeploymentPlan
+from deployments.models import DeploymentPlan, PlanStatus
 from deployments.plan_settings import Reading
 from deployments.plans import PlanRefused
 from deployments.views.objects import actor, started, steps
@@ -66,6 +66,9 @@ def _page(
 @require_POST
 def read_settings(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     plan = policy.get_plan(request.user, key, Operation.OPERATE_PLANS)
+    if plan.status == PlanStatus.NEEDS_USER_INTERVENTION:  # it waits for settings that nobody has read
+        plan_settings.request(plan, plan_settings.reading(plan), by=actor(request), again=True)
+        return redirect("plans:progress", plan.key)
     if elsewhere := started(request, plan):
         return elsewhere
     plan_settings.request(plan, plan_settings.reading(plan), by=actor(request), again=True)

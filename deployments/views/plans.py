@@ -32,18 +32,16 @@ def deployment_plans(request: AuthenticatedRequest) -> HttpResponse:
     page = None
     if form.is_valid():
         plans_seen = listing.visible(held, environments)
-        page = listing.page(plans_seen, form.wanted, before=form.cleaned_data["before"])
+        page = listing.page(plans_seen, form.wanted, environments, before=form.cleaned_data["before"])
     filter_ = form.in_force
+    shown = page.entries if page else []
     context = {
         "form": form,
         "page": page,
         "filter": urlencode(filter_),
         "is_filtered": bool(filter_),
         "may_create": policy.may_create_plans(request.user, seen),
-        "rows": [
-            (one, policy.may_on_plan(request.user, Action.EDIT_PLANS, one.plan))
-            for one in (page.entries if page else [])
-        ],
+        "rows": [(one, policy.may_on_plan(request.user, Action.EDIT_PLANS, one.plan)) for one in shown],
     }
     return render(request, "deployments/plans.html", context, status=200 if page else 422)
 
@@ -69,25 +67,32 @@ def create(request: AuthenticatedRequest) -> HttpResponse:
                 form.add_error(None, str(refusal))
         return _create_page(request, form, environments, status=422)
     initial = {name: request.GET.get(name, "") for name in ("source", "target", "application")}
-    keys = [str(one.key) for one in environments]
-    if initial["source"] not in keys:  # what is behind it in the pipeline, or before it
-        initial["source"] = (
-            keys[max(0, keys.index(initial["target"]) - 1)] if initial["target"] in keys else "".join(keys[:1])
-        )
-    if initial["target"] not in keys and keys:
-        initial["target"] = keys[min(keys.index(initial["source"]) + 1, len(keys) - 1)]
+    initial.update(_route(environments, initial["source"], initial["target"]))
     return _create_page(request, CreatePlanForm(initial=initial, environments=environments), environments)
+
+
+def _route(environments: list[Environment], source: str, target: str) -> dict[str, str]:
+    """Where a plan may go: what is not given is what is before the target, or behind the source, in the pipeline."""
+    keys = [str(one.key) for one in environments]
+    if source not in keys and target in keys:
+        place = keys.index(target)
+        source = keys[place - 1] if place else "".join(keys[1:2])
+    elif source not in keys:
+        source = "".join(keys[:1])
+    if target not in keys and source:
+        target = keys[min(keys.index(source) + 1, len(keys) - 1)]
+    return {"source": source, "target": target}
 
 
 def _create(request: AuthenticatedRequest, form: CreatePlanForm) -> DeploymentPlan:
     source, target = form.cleaned_data["source"], form.cleaned_data["target"]
     policy.require(request.user, Action.EDIT_PLANS, source, target)
-    wanted = form.cleaned_data["application"]
+    wanted, begins = form.cleaned_data["application"], form.cleaned_data.get("begin", False)
     keys = [wanted] if wanted else None
     found = proposals.candidates(source, target, policy.held_by(request.user), keys=keys)
-    chosen = found if wanted else [one for one in found if form.cleaned_data["begin"] and one.is_proposed]
+    chosen = found if wanted else [one for one in found if begins and one.is_proposed]
     made = plans.create(source, target, by=actor(request), choices=[one.choice(one.default) for one in chosen])
-    if form.cleaned_data["begin"] and not chosen:
+    if begins and not chosen:
         messages.info(request, f"{target} has everything of {source} already; nothing is proposed.")
     return made
 

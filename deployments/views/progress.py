@@ -20,6 +20,7 @@ from deployments.models import (
     PlanLine,
     PlanStatus,
     PlanStep,
+    Remote,
     StepName,
     StepState,
     TargetState,
@@ -88,8 +89,12 @@ def _live(request: AuthenticatedRequest, plan: DeploymentPlan) -> dict[str, Any]
         "is_cut": is_cut,
         "waits": waits,
         "every": "1s" if plan.status in (PlanStatus.RUNNING, PlanStatus.ABORTING) else "3s",
-        "is_moving": plan.is_in_progress,
+        # The far side of an aborted plan may still be told to stop; how the target is comes after that.
+        "is_moving": plan.is_in_progress or (plan.status == PlanStatus.ABORTED and plan.remote == Remote.STARTED),
         "settings": settings,
+        "unknown_settings": any(one["kind"] == "missing_setting" for one in plan.interventions)
+        and waits
+        and not settings,
         "may_operate": may_operate,
         "may_abort": _may_abort(plan, may_operate),
         "may_again": policy.may_on_plan(request.user, Action.EDIT_PLANS, plan),

@@ -12,11 +12,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from deployments import plans
 from deployments.forms import NotesForm, RevisionForm, StartForm
-from deployments.models import DeploymentPlan, PlanDependent, Severity
+from deployments.models import DeploymentPlan, PlanDependent, PlanOperation, Severity
 from deployments.occupation import Occupied
 from deployments.plans import PlanRefused
 from deployments.views.objects import actor, started, steps
-from environments.models import Application
+from environments import versions
+from environments.models import Application, ApplicationVersion
 from environments.operations import Operation
 from lifetime import policy
 from lifetime.policy import Action, Decision
@@ -175,3 +176,26 @@ def _again(
     with_errors = bool(request.POST.get("with_errors"))
     page = started(request, plan)
     return page or _page(request, plan, with_errors=with_errors, form=form, problems=problems, status=status)
+
+
+# What comes with it
+
+
+@require_safe
+def change_log(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """What comes to the target: the descriptions of every version that it does not have yet."""
+    plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
+    operations = [one for one in plan.operations.all() if one.is_deployed]
+    told = ApplicationVersion.objects.filter(application__in=[one.application_id for one in operations])
+    by_application: dict[int, list[ApplicationVersion]] = {}
+    for version in told.order_by("pk"):
+        by_application.setdefault(version.application_id, []).append(version)
+    found = [(one, _news(one, by_application.get(one.application_id or 0, []))) for one in operations]
+    return render(request, "deployments/change_log.html", {"plan": plan, "operations": found})
+
+
+def _news(operation: PlanOperation, known: Sequence[ApplicationVersion]) -> list[ApplicationVersion]:
+    """The versions above that of the target, up to the one that is deployed, newest first."""
+    least, most = versions.order(operation.target_version), versions.order(operation.version_number)
+    between = [one for one in known if least < versions.order(one.version) <= most]
+    return sorted(between, key=lambda one: (versions.order(one.version), one.pk), reverse=True)

@@ -5,27 +5,25 @@ own intention is carried out.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render, resolve_url
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh, reswap, retarget
 
 from deployments import plan_settings, plans, proposals, validation
 from deployments.choices import Choice, choice_of
-from deployments.forms import OperationForm, RevisionForm, TargetForm
-from deployments.models import DeploymentPlan, OperationKind, PlanFinding, PlanOperation, Severity
+from deployments.forms import RevisionForm, TargetForm
+from deployments.models import DeploymentPlan, PlanFinding, Severity
 from deployments.plans import ChangedMeanwhile, PlanRefused
-from deployments.proposals import Candidate, Row
-from deployments.views.objects import actor, open_to, started, steps
-from environments import tagging, versions
-from environments.models import ApplicationVersion, Environment
+from deployments.proposals import Candidate
+from deployments.views.objects import actor, open_to, page_of, started, steps
+from environments.models import Environment
 from environments.operations import Operation
 from environments.views.answers import leave
 from lifetime import policy
@@ -35,16 +33,18 @@ from lifetime.requests import AuthenticatedRequest
 More = ParamSpec("More")
 Selecting = Callable[Concatenate[AuthenticatedRequest, DeploymentPlan, More], HttpResponse]
 NEXT = ("review", "review-with-errors")
+SHOWN = 500  # applications in the dialog to add some
+SAID = 20  # what a refresh changed
 
 
 @require_safe
 def edit(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
-    return started(request, plan) or _without_selection(plan) or _page(request, plan)
+    return started(request, plan) or without_selection(plan) or _page(request, plan)
 
 
-def _without_selection(plan: DeploymentPlan) -> HttpResponse | None:
-    """What an uploaded package brings is not chosen."""
+def without_selection(plan: DeploymentPlan) -> HttpResponse | None:
+    """Where to go when there is nothing to choose: what an uploaded package brings is as it is."""
     return redirect("plans:review", plan.key) if plan.source_id is None else None
 
 
@@ -103,12 +103,17 @@ def validation_state(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 
 def selecting(view: "Selecting[More]") -> Callable[..., HttpResponse]:
     """A POST of the selection: what is chosen in it is kept, then the view gets the plan as it is by then."""
+    return _selecting(view, without_selection)
 
+
+def _selecting(
+    view: "Selecting[More]", refuse: Callable[[DeploymentPlan], HttpResponse | None]
+) -> Callable[..., HttpResponse]:
     @require_POST
     @wraps(view)
     def wrapped(request: AuthenticatedRequest, key: UUID, *args: More.args, **options: More.kwargs) -> HttpResponse:
         plan = policy.get_plan(request.user, key, Action.EDIT_PLANS)
-        if elsewhere := started(request, plan) or _without_selection(plan):
+        if elsewhere := started(request, plan) or refuse(plan):
             return elsewhere
         try:
             return view(request, _keep(request, plan), *args, **options)
@@ -126,7 +131,13 @@ def _refused(request: AuthenticatedRequest, key: UUID, problems: Sequence[str], 
         response = render(request, "lifetime/_refused.html", {"message": " ".join(problems)}, status=status)
         return reswap(retarget(response, "#dialog"), "innerHTML")
     plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
-    return started(request, plan) or _page(request, plan, problems=problems, status=status)
+    if elsewhere := started(request, plan):
+        return elsewhere
+    if plan.source_id is None:
+        for problem in problems:
+            messages.error(request, problem)
+        return redirect("plans:review", plan.key)
+    return _page(request, plan, problems=problems, status=status)
 
 
 def _keep(request: AuthenticatedRequest, plan: DeploymentPlan) -> DeploymentPlan:
@@ -159,7 +170,8 @@ def _keep(request: AuthenticatedRequest, plan: DeploymentPlan) -> DeploymentPlan
     return policy.get_plan(request.user, plan.key, Action.EDIT_PLANS)
 
 
-def _replace(request: AuthenticatedRequest, plan: DeploymentPlan, choices: Sequence[Choice]) -> HttpResponse:
+def replace_choices(request: AuthenticatedRequest, plan: DeploymentPlan, choices: Sequence[Choice]) -> HttpResponse:
+    """Have the plan do this instead, and go to its selection."""
     plans.change(plan, choices, by=actor(request), revision=plan.revision)
     return leave(request, resolve_url("plans:edit", plan.key))
 
@@ -189,7 +201,7 @@ def change(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
 def add_dialog(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     """The applications that are not in the plan: all or those that differ, searched, of a team."""
     plan = policy.get_plan(request.user, key, Action.EDIT_PLANS)
-    if elsewhere := started(request, plan) or _without_selection(plan):
+    if elsewhere := started(request, plan) or without_selection(plan):
         return elsewhere
     if not request.htmx:
         return redirect("plans:edit", plan.key)
@@ -216,9 +228,6 @@ def add_dialog(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     return render(request, name, context)
 
 
-SHOWN = 500
-
-
 def _others(request: AuthenticatedRequest, plan: DeploymentPlan) -> list[Candidate]:
     assert plan.source is not None  # noqa: S101 - for the type checker
     known = {operation.application_key for operation in plan.operations.all()}
@@ -231,7 +240,7 @@ def add(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
     """All applications, those that differ (`which`), those of a team, or those that were picked."""
     others = _others(request, plan)
     which, team = request.POST.get("which", ""), request.POST.get("team", "")
-    picked = set(request.POST.getlist("application"))
+    picked = set(request.POST.getlist("shown" if which == "shown" else "application"))
     if which == "all":
         added = others
     elif which == "differences":
@@ -243,7 +252,7 @@ def add(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
     if not added:
         messages.info(request, "There was nothing to add." if which or team else "No application was picked.")
         return leave(request, resolve_url("plans:edit", plan.key))
-    return _replace(request, plan, proposals.with_added(plan, added))
+    return replace_choices(request, plan, proposals.with_added(plan, added))
 
 
 @selecting
@@ -255,7 +264,7 @@ def remove(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
         for operation in plan.operations.all()
         if gone != "all" and str(operation.application_key) != gone
     ]
-    return _replace(request, plan, kept)
+    return replace_choices(request, plan, kept)
 
 
 @selecting
@@ -265,10 +274,7 @@ def refresh(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse
         messages.info(request, text)
     if not words:
         messages.info(request, "The plan is as both environments are now.")
-    return _replace(request, plan, choices)
-
-
-SAID = 20
+    return replace_choices(request, plan, choices)
 
 
 # Where to
@@ -304,114 +310,15 @@ def change_target(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpRe
     return leave(request, resolve_url("plans:edit", plan.key))
 
 
-# Deploy Custom
-
-
-@require_safe
-def operation_dialog(request: AuthenticatedRequest, key: UUID, application_key: UUID) -> HttpResponse:
-    """Number, description, base version and modules of the version that the plan tags."""
-    plan = policy.get_plan(request.user, key, Action.EDIT_PLANS)
-    if elsewhere := started(request, plan) or _without_selection(plan):
-        return elsewhere
-    if not request.htmx:
-        return redirect("plans:edit", plan.key)
-    row = _row(request, plan, application_key)
-    base = request.GET.get("base_version", _base_of(row.operation))
-    proposal = _proposal(plan, row, base)
-    form = OperationForm(proposal=proposal, initial=_initial(row.operation, base))
-    return _operation_dialog(request, plan, row, form, proposal)
-
-
-@selecting
-def change_operation(request: AuthenticatedRequest, plan: DeploymentPlan, application_key: UUID) -> HttpResponse:
-    row = _row(request, plan, application_key)
-    proposal = _proposal(plan, row, request.POST.get("base_version", ""))
-    form = OperationForm(request.POST, proposal=proposal)
-    if form.is_valid():
-        try:
-            choices = [
-                _tagged(form.wanted, one) if one.application_key == application_key else choice_of(one)
-                for one in plan.operations.all()
-            ]
-            return _replace(request, plan, choices)
-        except ValidationError as refusal:
-            form.add_error(None, refusal)
-    return _operation_dialog(request, plan, row, form, proposal, status=422)
-
-
-def _row(request: AuthenticatedRequest, plan: DeploymentPlan, application_key: UUID) -> Row:
-    """The operation, when its application can be tagged by this person."""
-    found = proposals.rows(plan, policy.held_by(request.user))
-    row = next((one for one in found if one.operation.application_key == application_key), None)
-    if row is None or row.candidate is None or row.operation.application is None:
-        raise Http404("The plan has no such application.")
-    if plan.source is not None:
-        policy.require(request.user, Operation.TAG_APPLICATIONS, plan.source, application=row.operation.application)
-    return row
-
-
-def _base_of(operation: PlanOperation) -> str:
-    return str(operation.base_version_key or "")
-
-
-def _proposal(plan: DeploymentPlan, row: Row, base: str) -> tagging.Proposal:
-    """What can be tagged, with a number above that of the target and free in the infrastructure."""
-    assert plan.source is not None  # noqa: S101 - for the type checker
-    assert row.operation.application is not None  # noqa: S101 - for the type checker
-    assert row.candidate is not None  # noqa: S101 - for the type checker
-    proposal = tagging.propose(plan.source, row.operation.application, base=base)
-    problem = proposal.problem
-    if row.candidate.block:
-        problem = row.candidate.note
-    suggestion = proposal.suggestion
-    known = next((one for one in row.candidate.options if one.kind == OperationKind.TAG_AND_DEPLOY), None)
-    lowest = versions.order(row.candidate.target_version)
-    if known and (proposal.base is None or versions.order(suggestion) <= lowest):
-        suggestion = known.number
-    return replace(proposal, mobile={}, problem=problem, suggestion=suggestion)
-
-
-def _initial(operation: PlanOperation, base: str) -> dict[str, Any]:
-    """What the plan has of it so far, as long as the base is the same."""
-    if not operation.is_tagged_first or base != _base_of(operation):
-        return {"change_log": operation.change_log}
-    picks = {f"pick-{module}": version for module, version in operation.module_picks.items()}
-    return {"version": operation.version_number, "change_log": operation.change_log, **picks}
-
-
-def _tagged(wanted: tagging.Wanted, operation: PlanOperation) -> Choice:
-    is_custom = bool(wanted.base_version_key or wanted.module_picks)
-    return Choice(
-        application_key=operation.application_key,
-        kind=OperationKind.CUSTOM if is_custom else OperationKind.TAG_AND_DEPLOY,
-        version_number=wanted.version,
-        change_log=wanted.change_log,
-        base_version_key=wanted.base_version_key,
-        module_picks=wanted.module_picks,
-        zone_key=operation.zone_key,
-    )
-
-
-def _operation_dialog(
-    request: AuthenticatedRequest,
-    plan: DeploymentPlan,
-    row: Row,
-    form: OperationForm,
-    proposal: tagging.Proposal,
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    context = {"plan": plan, "row": row, "form": form, "proposal": proposal}
-    return render(request, "deployments/_operation.html", context, status=status)
-
-
 # Validate, save
 
 
-@selecting
-def validate(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
+def _validate(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
     validation.request(plan, by=actor(request))
-    return redirect(f"{resolve_url('plans:edit', plan.key)}#validation")
+    return redirect(f"{page_of(plan)}#validation")
+
+
+validate = _selecting(_validate, lambda plan: None)  # what an uploaded package brings, too
 
 
 @selecting
@@ -419,23 +326,3 @@ def save(request: AuthenticatedRequest, plan: DeploymentPlan) -> HttpResponse:
     plans.save(plan, by=actor(request), revision=plan.revision)
     messages.success(request, f"{plan} is saved. Whoever may deploy to {plan.target} can run it.")
     return redirect("plans:edit", plan.key)
-
-
-@require_http_methods(["GET", "HEAD"])
-def change_log(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
-    """What comes to the target: the descriptions of every version that it does not have yet."""
-    plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
-    operations = [one for one in plan.operations.all() if one.is_deployed]
-    told = ApplicationVersion.objects.filter(application__in=[one.application_id for one in operations])
-    by_application: dict[int, list[ApplicationVersion]] = {}
-    for version in told.order_by("pk"):
-        by_application.setdefault(version.application_id, []).append(version)
-    found = [(one, _news(one, by_application.get(one.application_id or 0, []))) for one in operations]
-    return render(request, "deployments/change_log.html", {"plan": plan, "operations": found})
-
-
-def _news(operation: PlanOperation, known: Sequence[ApplicationVersion]) -> list[ApplicationVersion]:
-    """The versions above that of the target, up to the one that is deployed, newest first."""
-    least, most = versions.order(operation.target_version), versions.order(operation.version_number)
-    between = [one for one in known if least < versions.order(one.version) <= most]
-    return sorted(between, key=lambda one: (versions.order(one.version), one.pk), reverse=True)

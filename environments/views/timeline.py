@@ -6,7 +6,9 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from deployments import listing
 from environments import timeline as drawing
+from environments.models import Environment
 from lifetime import policy
 from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest
@@ -21,9 +23,10 @@ def timeline(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     days = _number(request.GET.get("days", ""), DAYS)
     days = days if days in drawing.PERIODS else DAYS
     back = min(_number(request.GET.get("back", ""), 0), FURTHEST_BACK)
+    plans = listing.visible(policy.held_by(request.user), Environment.objects.all())
     context = {
         "environment": environment,
-        "timeline": drawing.of(environment, days=days, back=back),
+        "timeline": drawing.of(environment, plans=plans, days=days, back=back),
         "periods": drawing.PERIODS,
         "days": days,
         "earlier": back + 1 if back < FURTHEST_BACK else None,

@@ -1,3 +1,4 @@
+from lifetime.models.api import ApiCall, ApiQuota, Download, DownloadKind, DownloadPart, DownloadStatus
 from lifetime.models.levels import Level, RoleLevel
 from lifetime.models.logins import LoginCounter
 from lifetime.models.people import Role, Theme, User
@@ -5,7 +6,13 @@ from lifetime.models.service_accounts import ServiceAccount, ServiceToken
 from lifetime.models.teams import ApplicationRole, Team, TeamApplication, TeamMembership
 
 __all__ = [
+    "ApiCall",
+    "ApiQuota",
     "ApplicationRole",
+    "Download",
+    "DownloadKind",
+    "DownloadPart",
+    "DownloadStatus",
     "Level",
     "LoginCounter",
     "Role",

@@ -16,10 +16,14 @@
   // The dialog opens when htmx fills it and empties when it closes.
   let opener = null;
   let asked = false;
+  const chosen = (select) => {
+    const before = [...select.options].findIndex((option) => option.defaultSelected);
+    return select.selectedIndex !== (select.multiple ? before : Math.max(0, before)); // without a default it is the first
+  };
   const typed = () =>
-    [...dialog.querySelectorAll("textarea, input:not([type=hidden], [type=checkbox], [type=radio]), select")].some((field) =>
-      field.options ? [...field.options].some((option) => option.selected !== option.defaultSelected) : field.value !== field.defaultValue,
-    );
+    [
+      ...dialog.querySelectorAll("textarea, input:not([type=hidden], [type=checkbox], [type=radio], [type=search]), select"),
+    ].some((field) => (field.options ? chosen(field) : field.value !== field.defaultValue));
   const mayClose = () => {
     if (asked || !typed()) return true;
     asked = true;
@@ -96,7 +100,7 @@
   document.addEventListener("htmx:afterSettle", () => {
     if (!kept || document.activeElement !== document.body) return;
     const root = (keptIn && document.getElementById(keptIn)) || document;
-    const again = [...root.querySelectorAll("a, button, summary, input, [tabindex]")].find((one) => likeness(one) === kept);
+    const again = [...root.querySelectorAll("a, button, summary, input, select, textarea, [tabindex]")].find((one) => likeness(one) === kept);
     again?.focus({ preventScroll: true });
     kept = null;
   });

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -89,6 +90,17 @@ def test_export_writes_the_filtered_entries(tmp_path):
     file = tmp_path / "audit.jsonl"
     assert run("export", "--format", "jsonl", "--output", str(file), "--failed", "--user", "ada")[0] == 0
     assert [json.loads(line)["message"] for line in file.read_text().splitlines()] == ["Two"]
+
+
+def test_export_writes_a_spreadsheet_up_to_its_limit(tmp_path, monkeypatch):
+    record("One", ON, by=SYSTEM)
+    file = tmp_path / "audit.xlsx"
+    assert run("export", "--format", "xlsx", "--output", str(file))[0] == 0
+    assert zipfile.is_zipfile(file)
+    file.unlink()
+    monkeypatch.setattr("audit.spreadsheet.MOST_ENTRIES", 0)
+    code, _, err = run("export", "--format", "xlsx", "--output", str(file))
+    assert (code, "at most 0 entries" in err, file.exists()) == (1, True, False)
 
 
 def test_export_goes_to_the_standard_output(capsys):

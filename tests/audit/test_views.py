@@ -446,6 +446,23 @@ def test_json_lines_can_be_downloaded(client, reader, mixed):
     assert response["Content-Type"] == "application/jsonl"
 
 
+def test_spreadsheets_can_be_downloaded_up_to_a_limit_that_is_said(client, reader, mixed, monkeypatch):
+    assert "format=xlsx" in client.get(EVENTS).content.decode()
+
+    response = client.get(EXPORT, {"format": "xlsx", "user": "ada"})
+
+    assert response["Content-Type"].endswith("spreadsheetml.sheet")
+    assert re.search(r'filename="audit-[\d-]+\.xlsx"', response["Content-Disposition"])
+    assert b"".join(response.streaming_content).startswith(b"PK")
+    assert AuditEvent.objects.filter(message="Downloaded audit events as XLSX").count() == 1
+
+    monkeypatch.setattr("audit.spreadsheet.MOST_ENTRIES", 1)
+    refused = client.get(EXPORT, {"format": "xlsx"})
+    assert refused.status_code == 422
+    assert "at most 1 entries" in refused.content.decode()
+    assert AuditEvent.objects.filter(message="Downloaded audit events as XLSX").count() == 1
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [({}, "format=csv"), ({"format": "xml"}, "format=csv"), ({"format": "csv", "user": "nobody"}, "Nobody called")],

@@ -1,10 +1,11 @@
 """Security, previews, authentication and plugins as people see them: both themes, a narrow window, the keyboard."""
 
 import pytest
+from django.utils import timezone
 from playwright.sync_api import expect
 
 from environments import authentication, maintenance, plugins, security
-from environments.models import AuthenticationProvider, TechnicalPreview
+from environments.models import AuthenticationProvider, ProviderTest, RegistrationDraft, TechnicalPreview
 from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
 from tests.factories import actor, create_environment, create_user
 
@@ -34,6 +35,17 @@ def world():
         secret="of-the-client",
         by=actor(),
     )
+    ProviderTest.objects.create(
+        provider=company,
+        requested_by="Ada Lovelace",
+        status="failed",
+        ended_at=timezone.now(),
+        findings=[
+            {"kind": "fine", "text": "The well-known URL answers with a configuration."},
+            {"kind": "error", "text": "The token_endpoint is missing."},
+            {"kind": "warning", "text": "Whether client ID and secret are right shows at the first log-in only."},
+        ],
+    )
     plugins.register(
         plugins.Wanted(name="Board", entry_point="https://board.example.com", developer="Grace Hopper"), by=actor()
     )
@@ -55,6 +67,7 @@ def test_pages_are_for_everybody(signed_in_page, visit, theme):
         "authentication": "/authentication/",
         "provider": f"/authentication/{company.key}/",
         "new-ldap": "/authentication/new/ldap/",
+        "new-oidc": "/authentication/new/oidc/",
         "plugins": "/plugins/",
         "blocked": f"/infrastructure/blocked-addresses/{development.key}/",
         "blocked-in-maintenance": f"/infrastructure/blocked-addresses/{production.key}/",
@@ -67,6 +80,53 @@ def test_pages_are_for_everybody(signed_in_page, visit, theme):
         page.set_viewport_size(NARROW)
         assert_no_sideways_scrolling(page)
         screenshot(page, f"settings-{name}-{theme}-320")
+
+
+def proposal():
+    """A checked proposal of an environment that knows people."""
+    environment = create_environment(
+        name="Test", purpose="Test", registration="checked", registration_message="Test, platform 11.28.1, Test"
+    )
+    told = {"is_active": True, "role": "Developer"}
+    people = [
+        {**told, "username": "grace", "name": "Grace Hopper", "email": "grace@example.org"},
+        {**told, "username": "alan", "name": "Alan Turing", "email": "", "role": ""},
+        {**told, "username": "ada", "name": "Ada Lovelace", "email": "ada@example.org"},
+        {**told, "username": "with space", "name": "Nobody", "email": ""},
+    ]
+    RegistrationDraft.objects.create(environment=environment, people=people)
+    return environment
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_steps_of_a_registration_are_for_everybody(signed_in_page, visit, theme):
+    page = signed_in_page(create_user(name="Ada Lovelace", username="ada", theme=theme))
+    environment = proposal()
+    first = f"/infrastructure/register/{environment.key}/"
+    for name, path in {"summary": first, "roles": f"{first}roles/", "users": f"{first}users/"}.items():
+        page.set_viewport_size({"width": 1280, "height": 800})
+        visit(path)
+        assert_accessible(page)
+        screenshot(page, f"registration-{name}-{theme}")
+        page.set_viewport_size(NARROW)
+        assert_no_sideways_scrolling(page)
+        screenshot(page, f"registration-{name}-{theme}-320")
+    page.get_by_label("E-mail address of Alan Turing").fill("alan@example.org")
+    page.get_by_label("Import Alan Turing").check()
+    page.get_by_role("button", name="Save and go on").click()
+    expect(page.get_by_text("2 people are imported; 1 is known here already")).to_be_visible()
+
+
+def test_a_client_id_for_each_kind_is_asked_for_when_it_is_wanted(signed_in_page, visit):
+    page = signed_in_page()
+    visit("/authentication/new/oidc/")
+    expect(page.get_by_label("Client ID", exact=True)).to_be_visible()
+    expect(page.get_by_label("Client ID of production environments")).to_be_hidden()
+    page.get_by_label("Another one for each kind of environment").check()
+    expect(page.get_by_label("Client ID", exact=True)).to_be_hidden()
+    expect(page.get_by_label("Client ID of production environments")).to_be_visible()
+    assert_accessible(page)
+    screenshot(page, "settings-client-ids")
 
 
 def test_a_setting_is_saved_and_bad_ones_are_refused_in_place(signed_in_page, visit):

@@ -392,7 +392,8 @@ def test_a_retry_deploys_the_tag_that_was_made(scene):
     assert plan.status == "aborted"
     scene.production.behave()
 
-    draft = plans.retry(plan, by=actor())
+    draft, said = plans.retry(plan, by=actor())
+    assert said == []
     assert (draft.is_draft, draft.operations.get().described) == (True, "Deploy 1.1")
     plan = advanced(plans.start(scenes.validated(draft), by=actor()))
 

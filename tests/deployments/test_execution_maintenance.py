@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from deployments import plans
-from deployments.models import PlanModule, StepName
+from deployments.models import DeploymentPlan, PlanModule, StepName
 from environments import gate, maintenance
 from environments.models import Contact, MaintenanceWindow
 from tests.deployments import scenes
@@ -65,7 +65,7 @@ def test_enabling_at_the_target_aborts_a_plan_at_any_step(scene, step):
         if step in SWITCHING:
             assert scene.production.page() == "<h1>Hotel 2</h1>"
             return
-        retry = plans.start(scenes.validated(plans.retry(plan, by=actor())), by=actor())
+        retry = plans.start(scenes.validated(plans.retry(plan, by=actor())[0]), by=actor())
         retry = wait_for_status(retry, "finished_successful", "aborted")
 
     assert retry.status == "finished_successful", told(retry)
@@ -171,3 +171,26 @@ def test_the_abort_is_audited_with_its_cause(scene):
     assert entry.cause == window.audit_key
     assert entry.reason == "Upgrade of the platform"
     assert "Cannot continue the operation because the environment is in maintenance mode" in told(plan)
+
+
+def test_who_aborted_first_keeps_their_reason_and_the_window_is_named_in_the_log(scene):
+    plan = plans.abort(
+        scene.started(deploy(scene.first["key"])), by=actor("Grace Hopper"), reason="The wrong Friday"
+    )  # fmt: skip
+
+    window = enable(scene.target)
+
+    plan = fresh(plan)
+    assert (plan.status, plan.aborted_by, plan.abort_reason) == ("aborted", "Grace Hopper", "The wrong Friday")
+    assert plan.window == window
+    assert "Maintenance mode of 'Production' was enabled: Upgrade of the platform" in told(plan)
+
+
+@pytest.mark.parametrize(("known", "then"), [("unchanged", "unknown"), ("changed", "changed")])
+def test_what_is_known_of_the_target_stays_known(scene, known, then):
+    plan = scene.started(deploy(scene.first["key"]))
+    DeploymentPlan.objects.filter(pk=plan.pk).update(remote="started", target_state=known)
+
+    enable(scene.target)
+
+    assert fresh(plan).target_state == then

@@ -1,21 +1,25 @@
 """Plans as people make and operate them; nobody is contacted."""
 
 import threading
+from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from audit.models import AuditEvent
 from deployments import occupation, plans, states
+from deployments.choices import choice_of
 from deployments.models import DeploymentPlan, ModuleReferences, PlanFinding, PlanModule
 from deployments.plans import Choice
-from environments import blocking, gate, registry
+from environments import blocking, gate, maintenance, registry
 from environments.models import Application, ApplicationStatus, ApplicationVersion, Module, ModuleStatus
-from tests.deployments.scenes import validated
+from tests.deployments.scenes import fresh, validated
 from tests.factories import actor, create_environment
 
 pytestmark = pytest.mark.django_db
@@ -330,3 +334,189 @@ def test_a_finished_plan_is_reused_elsewhere_as_far_as_it_goes(source, target):
     ApplicationStatus.objects.filter(environment=target).delete()
     with pytest.raises(plans.PlanRefused, match="None of the applications"):
         plans.reuse(plan, by=actor(), source=target, target=quality)
+
+
+def aborted(plan, **values):
+    """The plan as it is after somebody has aborted it."""
+    at = {"aborted_at": timezone.now(), "aborted_by": "Grace Hopper", "ended_at": timezone.now()}
+    DeploymentPlan.objects.filter(pk=plan.pk).update(status="aborted", **{**at, **values})
+    return fresh(plan)
+
+
+def customized(application, number):
+    """Deploy Custom: based on the version that is known, with a module picked."""
+    base, module = application.versions.get(), application.modules.get()
+    return Choice(
+        application_key=application.key,
+        kind="custom",
+        version_number=number,
+        change_log="Back to the old rooms",
+        base_version_key=base.key,
+        module_picks={str(module.key): str(uuid4())},
+        zone_key="dmz",
+    )
+
+
+def used(application, number):
+    ApplicationVersion.objects.create(
+        key=uuid4(), application=application, version=number, created_at=timezone.now()
+    )  # fmt: skip
+
+
+def test_a_retry_tags_what_was_not_tagged_yet_as_it_was_chosen(source, target):
+    hotel, golf = create_application(source), create_application(source, "Golf")
+    custom, plain = customized(hotel, "1.1"), tagging(golf, "1.1")
+    plan = aborted(plans.create(source, target, by=actor(), choices=[custom, plain]))
+
+    draft, said = plans.retry(plan, by=actor())
+
+    assert [choice_of(one) for one in draft.operations.order_by("position")] == [custom, plain]
+    assert said == []
+
+
+def test_a_retry_takes_another_number_when_that_is_used_meanwhile_and_says_so(source, target):
+    hotel = create_application(source)
+    custom = customized(hotel, "1.1")
+    plan = aborted(plans.create(source, target, by=actor(), choices=[custom]))
+    used(hotel, "1.1")
+
+    draft, said = plans.retry(plan, by=actor())
+
+    assert choice_of(draft.operations.get()) == replace(custom, version_number="1.2")
+    assert said == ["Hotel: Deploy Custom 1.2 instead of Deploy Custom 1.1."]
+
+
+def test_a_retry_says_what_it_cannot_do_again(source, target):
+    hotel, golf, tennis = (create_application(source, name) for name in ("Hotel", "Golf", "Tennis"))
+    made = plans.create(source, target, by=actor(), choices=[deploying(one) for one in (hotel, golf, tennis)])
+    plan = aborted(made)
+    blocking.block(target, hotel, by=actor(), reason="Not before the audit")
+    ApplicationStatus.objects.filter(application=golf).delete()
+    tennis.versions.all().delete()
+
+    draft, said = plans.retry(plan, by=actor())
+
+    assert [one.described for one in draft.operations.order_by("position")] == ["Do Nothing", "Tag & Deploy 1.1"]
+    assert said == [
+        "Golf is not in Development any more.",
+        "Hotel: Do Nothing instead of Deploy 1.0.",
+        "Tennis: Tag & Deploy 1.1 instead of Deploy 1.0.",
+    ]
+
+
+def test_a_retry_keeps_the_settings(source, target):
+    hotel = create_application(source)
+    plan = plans.create(source, target, by=actor(), choices=[deploying(hotel)])
+    document = {"site_properties": [{"module_key": "m", "name": "ApiKey", "effective_value": "s3cret-9"}]}
+    plans.set_settings(plan, {hotel.key: document}, by=actor(), revision=plan.revision)
+
+    draft, _ = plans.retry(aborted(plan), by=actor())
+
+    assert draft.operations.get().settings == document
+
+
+def test_making_and_changing_asks_the_same_however_many_applications_there_are(source, target):
+    def costs(names):
+        applications = [create_application(source, name) for name in names]
+        with CaptureQueriesContext(connections["default"]) as queries:
+            plan = plans.create(source, target, by=actor(), choices=[tagging(one, "1.1") for one in applications])
+            plan = plans.change(plan, [tagging(one, "1.2") for one in applications], by=actor(), revision=1)
+            documents = {one.key: {"site_properties": []} for one in applications}
+            plan = plans.set_settings(plan, documents, by=actor(), revision=plan.revision)
+            plans.change_target(plan, other, by=actor(), revision=plan.revision)
+            plans.retry(aborted(plan), by=actor())
+        return len(queries)
+
+    other = create_environment(name="Quality")
+
+    assert costs(["Hotel"]) == costs(["Golf", "Tennis", "Rooms", "Bar", "Spa"])
+
+
+def test_what_stays_as_it_is_is_not_written_again(source, target):
+    hotel, golf = create_application(source), create_application(source, "Golf")
+    plan = plans.create(source, target, by=actor(), choices=[deploying(hotel), deploying(golf)])
+    before = dict(plan.operations.values_list("application_name", "pk"))
+
+    plan = plans.change(plan, [deploying(hotel), tagging(golf, "1.1")], by=actor(), revision=plan.revision)
+
+    assert dict(plan.operations.values_list("application_name", "pk")) == before
+    assert messages()[-1] == f"Selected 'Tag & Deploy 1.1' for 'Golf' in deployment plan '#{plan.number}'"
+
+
+def test_settings_are_noticed_by_who_starts_but_do_not_outdate_the_validation(source, target):
+    hotel = create_application(source)
+    plan = validated(plans.create(source, target, by=actor(), choices=[deploying(hotel)]))
+
+    changed = plans.set_settings(plan, {hotel.key: {}}, by=actor("Grace Hopper"), revision=plan.revision)
+
+    assert changed.is_validated
+    with pytest.raises(plans.ChangedMeanwhile):
+        plans.start(plan, by=actor(), revision=plan.revision)
+    plans.start(plan, by=actor(), revision=changed.revision)
+
+
+def test_settings_do_not_make_an_outdated_validation_a_current_one(source, target):
+    hotel = create_application(source)
+    plan = validated(plans.create(source, target, by=actor(), choices=[deploying(hotel)]))
+    plan = plans.change(plan, [tagging(hotel, "1.1")], by=actor(), revision=plan.revision)
+
+    plan = plans.set_settings(plan, {hotel.key: {}}, by=actor(), revision=plan.revision)
+
+    assert plan.validated_revision < plan.revision
+
+
+def test_which_dependents_are_republished_is_an_edit_and_audited(source, target):
+    plan = validated(plans.create(source, target, by=actor(), choices=[deploying(create_application(source))]))
+    rooms, bar = uuid4(), uuid4()
+    for key, name in ((rooms, "Rooms"), (bar, "Bar")):
+        plan.dependents.create(application_key=key, application_name=name)
+
+    same = plans.select_dependents(plan, [rooms, bar], by=actor())
+    assert (same.revision, len(messages())) == (plan.revision, 2)
+    changed = plans.select_dependents(plan, [bar], by=actor())
+
+    assert list(changed.dependents.filter(is_selected=True).values_list("application_name", flat=True)) == ["Bar"]
+    assert (changed.revision, changed.is_validated) == (plan.revision + 1, True)
+    assert messages()[-1] == f"Left out 'Rooms' from what deployment plan '#{plan.number}' republishes"
+    with pytest.raises(plans.ChangedMeanwhile):
+        plans.start(plan, by=actor(), revision=plan.revision)
+    plans.select_dependents(plan, [bar, rooms], by=actor())
+    assert messages()[-1] == f"Added 'Rooms' to what deployment plan '#{plan.number}' republishes"
+
+
+def test_drafts_of_long_ago_are_discarded(source, target):
+    draft, recent, saved, closed = (plans.create(source, target, by=actor()) for _ in range(4))
+    plans.save(saved, by=actor(), revision=1)
+    quality = create_environment(name="Quality")
+    DeploymentPlan.objects.filter(pk=closed.pk).update(target=quality)
+    DeploymentPlan.objects.exclude(pk=recent.pk).update(created_at=timezone.now() - timedelta(days=31))
+    maintenance.enable(quality, by=actor(), reason="Upgrade")
+
+    plans.prune()
+
+    left = DeploymentPlan.objects.order_by("number").values_list("number", flat=True)
+    assert list(left) == [recent.number, saved.number, closed.number]  # nothing is done during maintenance mode
+    assert messages()[-1] == f"Discarded deployment plan '#{draft.number}'"
+
+
+def test_settings_go_when_their_plan_has_ended(source, target):
+    def with_settings(**values):
+        hotel = Application.objects.get(name="Hotel")
+        plan = plans.create(source, target, by=actor(), choices=[deploying(hotel)])
+        plans.set_settings(plan, {hotel.key: {"site_properties": [{"name": "x"}]}}, by=actor(), revision=1)
+        DeploymentPlan.objects.filter(pk=plan.pk).update(**values)
+        return plan
+
+    create_application(source)
+    now = timezone.now()
+    at = {"aborted_at": now, "aborted_by": "Ada", "status": "aborted"}
+    saved = with_settings()
+    finished = with_settings(status="finished_successful", ended_at=now)
+    lately = with_settings(**at, ended_at=now)
+    long_ago = with_settings(**at, ended_at=now - timedelta(days=31))
+
+    plans.prune()
+
+    assert [bool(one.operations.get().settings) for one in (saved, finished, lately, long_ago)] == [
+        True, False, True, False,
+    ]  # fmt: skip

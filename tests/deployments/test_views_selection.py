@@ -109,6 +109,9 @@ def test_the_dialog_proposes_the_environment_behind(client, user, route):
 
     assert response.context["form"].initial["target"] == str(route[1].key)
     assert 'id="dialog-title"' in response.content.decode()
+    for target, before in [(1, 0), (0, 1)]:
+        response = client.get(reverse("plans:create"), {"target": str(route[target].key)}, headers=HTMX)
+        assert response.context["form"].initial["source"] == str(route[before].key)
 
 
 def test_no_plan_is_made_in_maintenance(client, user, route):
@@ -191,6 +194,12 @@ def test_the_selection_is_kept_whatever_button_is_pressed(client, user, applicat
     assert described(plan)[0] == "Ahead: Do Nothing"
     assert plan.saved_by == "Ada Lovelace"
     assert AuditEvent.objects.filter(message=f"Saved deployment plan '#{plan.number}'").exists()
+
+
+def test_the_selection_of_a_large_plan_is_one_form(client, user, plan):
+    fields = {f"option-{number}": "nothing" for number in range(3_000)}
+
+    assert client.post(url("change", plan), {"revision": plan.revision, **fields}).status_code == 302
 
 
 def test_an_unchanged_selection_writes_nothing(client, user, applications, plan):
@@ -277,6 +286,8 @@ def test_the_dialog_to_add_shows_differences_and_is_searched(client, user, route
     assert shown("?all=1") == ["Extra", "Same"]
     assert shown("?all=1&filtered&name=SAM") == ["Same"]
     assert client.get(url("add-dialog", plan)).url == url("edit", plan)
+    post(client, "add", plan, htmx=True, which="shown", shown=str(extra.key))
+    assert described(plan)[2:] == ["Extra: Deploy 1.0"]
 
 
 def test_the_target_is_changed_and_what_was_proposed_proposed_anew(client, user, route, applications, plan):
@@ -411,19 +422,15 @@ def stranger_to(environment):
     return create_user(role=role)
 
 
-@pytest.mark.parametrize("name", POSTS)
-def test_a_post_is_one_and_nothing_of_it_is_for_strangers(client, user, route, plan, name):
-    assert client.get(address(name, plan)).status_code == 405
+def test_posts_and_pages_are_not_for_strangers(client, user, route, plan):
+    for name in POSTS:
+        assert client.get(address(name, plan)).status_code == 405, name
     client.force_login(stranger_to(route[0]))
 
-    assert client.post(address(name, plan), {"revision": plan.revision}).status_code == 404
-
-
-@pytest.mark.parametrize("name", [*PAGES, *DIALOGS])
-def test_pages_are_not_for_strangers(client, user, route, plan, name):
-    client.force_login(stranger_to(route[1]))
-
-    assert client.get(address(name, plan)).status_code == 404
+    for name in POSTS:
+        assert client.post(address(name, plan), {"revision": plan.revision}).status_code == 404, name
+    for name in (*PAGES, *DIALOGS):
+        assert client.get(address(name, plan)).status_code == 404, name
 
 
 def test_who_does_not_see_an_application_of_a_plan_does_not_see_the_plan(client, route, plan):
@@ -437,18 +444,18 @@ def test_who_does_not_see_an_application_of_a_plan_does_not_see_the_plan(client,
 
 
 @pytest.mark.parametrize("side", [0, 1])
-@pytest.mark.parametrize("name", POSTS)
-def test_nothing_is_edited_in_maintenance(client, user, route, plan, name, side):
+def test_nothing_is_edited_in_maintenance(client, user, route, plan, side):
     maintenance.enable(route[side], by=actor("Grace Hopper"), reason="Upgrade")
     before = AuditEvent.objects.count()
 
-    response = client.post(address(name, plan), {"revision": plan.revision})
-
-    assert response.status_code == 409
-    assert "Operating deployment plans" in response.content.decode()
-    assert RefusedOperation.objects.get().count == 1
+    for count, name in enumerate(POSTS, start=1):
+        response = client.post(address(name, plan), {"revision": plan.revision})
+        assert response.status_code == 409, name
+        assert "Operating deployment plans" in response.content.decode()
+        assert RefusedOperation.objects.get().count == count
     assert DeploymentPlan.objects.get().revision == plan.revision
-    assert not AuditEvent.objects.filter(message__contains="deployment plan", number__gt=before + 1).exists()
+    later = AuditEvent.objects.filter(number__gt=before)
+    assert not later.filter(object_type="plan").exists()
 
 
 def test_a_plan_in_maintenance_can_be_looked_at_and_says_why_nothing_else(client, user, route, plan):

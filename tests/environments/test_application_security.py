@@ -1,7 +1,10 @@
 """Security settings of an application's own: reading, changing, what the environment then does, and refusals."""
 
 import http.client
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -14,6 +17,7 @@ from environments.application_security import OFF, OWN
 from environments.application_tasks import TaskRefused
 from environments.models import Application, ApplicationSecurity, ApplicationTask
 from tests.factories import actor, create_environment, create_user
+from tests.lifetime.factories import create_application
 
 pytestmark = pytest.mark.django_db(transaction=True)
 INHERITED = {"force_https_screens": None, "content_security_policy": None}
@@ -117,6 +121,84 @@ def test_what_was_changed_meanwhile_is_not_overwritten(platform, development, ap
     assert "Somebody else changed them meanwhile" in task.message
     assert platform.call("GET", path).json == other
     assert not AuditEvent.objects.order_by("number").last().succeeded
+
+
+@pytest.fixture
+def careless():
+    """An environment that sends no ETag, and answers each change well without making it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        document = INHERITED
+
+        def do_GET(self):
+            self.tell(self.document)
+
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.tell({"digest": "sha256:x"})
+
+        def tell(self, answer):
+            body = json.dumps(answer).encode()
+            self.send_response_only(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        Handler.environment = create_environment(address=f"http://127.0.0.1:{server.server_port}")
+        yield Handler
+        server.shutdown()
+        thread.join()
+
+
+def read_again(environment, application):
+    task = work(application_security.request_reading(environment, application, by=actor()))
+    assert (task.status, task.message) == ("finished", "")
+    return ApplicationSecurity.objects.get()
+
+
+def test_a_change_that_the_environment_took_and_did_not_make_has_failed(careless):
+    application = create_application("Back Office")
+    found = read_again(careless.environment, application)
+
+    task = work(change(careless.environment, application, found, policy()))
+
+    assert task.status == "failed"
+    assert "took the change but has Force HTTPS for screens as the environment" in task.message
+    found.refresh_from_db()
+    assert found.document == INHERITED
+    last = AuditEvent.objects.order_by("number").last()
+    assert (last.succeeded, last.message) == (
+        False,
+        f"Did not change security settings of application 'Back Office' in environment '{careless.environment}': "
+        + task.message,
+    )
+
+
+@pytest.mark.parametrize("name", ["\x00", "a" * 5000], ids=["zero", "long"])
+def test_odd_names_of_directives_are_that_readings_trouble(careless, name):
+    careless.document = {**INHERITED, "content_security_policy": {"enabled": True, "directives": {name: []}}}
+
+    task = work(application_security.request_reading(careless.environment, create_application(), by=actor()))
+
+    assert task.status == "failed"
+    assert "GET security of the application is not of the agreed shape" in task.message
+    assert task.message.isprintable()
+    assert len(task.message) < 300
+
+
+def test_an_older_page_changes_nothing_in_an_environment_without_etags_either(careless):
+    application = create_application("Back Office")
+    shown = read_again(careless.environment, application)
+    careless.document = {**INHERITED, "force_https_screens": False}
+    assert read_again(careless.environment, application).document == careless.document
+
+    with pytest.raises(TaskRefused, match="changed since you opened"):
+        change(careless.environment, application, shown, policy())
 
 
 def test_nothing_that_differs_is_no_task_and_two_at_once_are_one(development, application, found):

@@ -1,17 +1,24 @@
 """External authentication: configurations, the one that is active, its secret, and where it has arrived."""
 
+import threading
+import time
 import uuid
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
+from audit import log
 from audit.models import AuditEvent
 from environments import authentication, maintenance, sync
-from environments.models import AuthenticationProvider, SyncRun
+from environments.models import AuthenticationProvider, ProviderTest, SyncRun
+from lifetime import people
+from lifetime.changes import Author, Refused
+from lifetime.models import Role, User
 from tests.factories import PASSWORD, actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,6 +54,12 @@ def create(mode="oidc", *, secret=SECRET, **changes):
     values = {**(OIDC if mode == "oidc" else LDAP), **changes}
     name = values.pop("name")
     return authentication.save(None, name=name, mode=mode, configuration=values, secret=secret, by=actor())
+
+
+def reached(provider, status="passed"):
+    ended = None if status in ("queued", "running") else timezone.now()
+    ProviderTest.objects.create(provider=provider, requested_by="Ada", status=status, ended_at=ended)
+    return provider
 
 
 def messages():
@@ -356,7 +369,8 @@ def test_local_passwords_are_cleared_but_those_of_local_administrators(client, u
     support = create_user(username="sam", is_staff=True, manages_infrastructure=False)
     nobody = create_user(username="open", password=None)
     browser = logged_in(other)
-    dialog = client.get(url("activate-provider-dialog", (provider := create()).key), headers={"HX-Request": "true"})
+    provider = reached(create())
+    dialog = client.get(url("activate-provider-dialog", provider.key), headers={"HX-Request": "true"})
     assert "2 people lose theirs" in dialog.content.decode()
 
     response = client.post(url("activate-provider", provider.key), {"clear_passwords": "on"})
@@ -399,13 +413,16 @@ def test_nobody_is_locked_out(client, user, settings, root, issuer, words):
     if root is not None:
         local_administrator(**root)
     other = logged_in(create_user(username="eve"))
-    provider = create()
+    provider = reached(create())
     dialog = client.get(url("activate-provider-dialog", provider.key), headers={"HX-Request": "true"})
     assert words in dialog.content.decode()
 
     with pytest.raises(ValidationError, match=words):
         authentication.activate(provider, clear_passwords=True, by=actor())
+    response = client.post(url("activate-provider", provider.key), {"clear_passwords": "on"})
 
+    assert response.status_code == 422  # what was ticked while one still might is not passed over
+    assert words in response.content.decode()
     provider.refresh_from_db()
     assert not provider.is_active
     assert other.get(url("authentication")).status_code == 200
@@ -419,6 +436,98 @@ def test_passwords_are_not_cleared_for_ldap(console_login):
     with pytest.raises(ValidationError, match="does not log people in by LDAP"):
         authentication.activate(create("ldap"), clear_passwords=True, by=actor())
     assert not AuthenticationProvider.objects.get().is_active
+
+
+@pytest.mark.django_db  # nothing here needs a commit
+@pytest.mark.parametrize("status", ["", "queued", "failed"])
+def test_passwords_are_cleared_for_a_provider_that_was_reached_only(console_login, status):
+    local_administrator()
+    provider = create()
+    if status:
+        reached(provider, status)
+    with pytest.raises(ValidationError, match="Test this provider first"):
+        authentication.activate(provider, clear_passwords=True, by=actor())
+    assert not AuthenticationProvider.objects.get().is_active
+
+
+def test_the_last_one_who_could_log_in_without_the_provider_stays(user, console_login):
+    root = local_administrator()
+    authentication.activate(reached(create()), clear_passwords=True, by=actor())
+    by = Author(who=user)
+
+    people.edit(root, {"name": "Root the first"}, by=by)
+    for change in ({"is_active": False}, {"role": Role.objects.developer()}):
+        with pytest.raises(Refused, match="when the provider fails"):
+            people.edit(root, change, by=by)
+
+    people.edit(create_user(username="second", password=None), {}, password=PASSWORD + "!", by=by)
+    assert not people.edit(root, {"is_active": False}, by=by).is_active
+
+
+def test_a_log_in_and_clearing_passwords_wait_for_each_other_in_one_order(user, console_login):
+    local_administrator()
+    eve, provider = create_user(username="eve"), reached(create())
+    begun, trouble = threading.Event(), []
+
+    def log_in():
+        try:
+            with transaction.atomic():
+                User.objects.filter(pk=eve.pk).update(last_login=timezone.now())
+                begun.set()
+                wait_for_somebody_who_waits()
+                log.record("User 'Eve' (eve) logged in", eve.audit_object, by=actor())
+        except Exception as error:
+            trouble.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=log_in)
+    thread.start()
+    begun.wait(5)
+    authentication.activate(provider, clear_passwords=True, by=actor())
+    thread.join()
+
+    assert trouble == []
+    assert not User.objects.get(pk=eve.pk).has_usable_password()
+    assert messages()[-3:] == [
+        "User 'Eve' (eve) logged in",
+        "Activated authentication provider 'Company'",
+        "Cleared the local passwords of 2 people, who log in by 'Company' from now on",
+    ]
+
+
+def wait_for_somebody_who_waits():
+    ends = time.monotonic() + 5
+    while time.monotonic() < ends:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.02)
+
+
+@pytest.mark.django_db  # nothing here needs a commit
+@pytest.mark.parametrize(
+    ("mode", "changes"),
+    [
+        ("oidc", {"well_known_url": "https://evil.example.com/.well-known/openid-configuration"}),
+        ("ldap", {"address": "ldaps://evil.example.com:636"}),
+        ("ldap", {"address": "ldap://ldap.example.com:636"}),
+    ],
+)
+def test_a_stored_secret_goes_to_the_address_it_was_given_for_only(client, user, mode, changes):
+    provider = create(mode)
+    values = {**(OIDC if mode == "oidc" else LDAP), **changes}
+
+    response = client.post(url("provider", provider.key), values)
+
+    assert response.status_code == 422
+    assert "Enter the secret for this address" in response.content.decode()
+    stored = AuthenticationProvider.objects.get()
+    assert (stored.configuration, stored.secret) == (provider.configuration, SECRET)
+    assert len(messages()) == 1
+    assert client.post(url("provider", provider.key), {**values, "secret": "another"}).status_code == 302
+    assert AuthenticationProvider.objects.get().secret == "another"
 
 
 def test_where_it_has_arrived_is_kept_up_to_date(client, user):

@@ -10,13 +10,10 @@ from django.utils import timezone
 from audit.models import AuditEvent
 from environments import conversation, gate, maintenance, operations, registry, sync
 from environments.models import (
-    AuthenticationProvider,
     Contact,
     Environment,
     Purpose,
     RefusedOperation,
-    SyncRun,
-    TechnicalPreview,
 )
 from environments.operations import Activity, Operation
 from lifetime import policy
@@ -149,64 +146,3 @@ def test_the_gate_refuses_a_worker_whatever_it_comes_for(platform, purpose):
 
     assert platform.log() == []
     assert not Contact.objects.exists()
-
-
-def change_applications(platform, environment):
-    platform.publish(name="Orders")
-
-
-def change_permissions(platform, environment):
-    create_user(username="newcomer")
-
-
-def change_settings(platform, environment):
-    Environment.objects.update(two_stage_deployments=True)
-
-
-def change_technical_previews(platform, environment):
-    preview = TechnicalPreview.objects.filter(environment=environment, is_available=True).first()
-    TechnicalPreview.objects.filter(pk=preview.pk).update(is_enabled=not preview.is_enabled)
-
-
-def change_authentication(platform, environment):
-    AuthenticationProvider.objects.create(name="Keycloak", mode="oidc", is_active=True, configuration={"issuer": "x"})
-
-
-WORK = {  # what makes work for an activity, and the request that does it
-    Activity.APPLICATIONS: (change_applications, ("GET", "/applications")),
-    Activity.PERMISSIONS: (change_permissions, ("PUT", "/permissions")),
-    Activity.SETTINGS: (change_settings, ("PUT", "/settings")),
-    Activity.TECHNICAL_PREVIEWS: (change_technical_previews, ("PUT", "/technical-previews")),
-    Activity.AUTHENTICATION: (change_authentication, ("PUT", "/authentication")),
-}
-
-
-@committed
-@pytest.mark.parametrize("activity", Activity)
-def test_each_activity_is_skipped_in_maintenance_mode_and_made_up_for_afterwards(platform, activity):
-    environment = create_environment(platform=platform)
-    sync.run([sync.request(environment, by=actor()).pk])
-    assert SyncRun.objects.get().status == "finished", SyncRun.objects.get().message
-    maintenance.enable(environment, by=actor(), reason="Upgrade")
-    change, request = WORK[activity]
-    change(platform, environment)
-    before = len(platform.log())
-
-    # A worker that was told to synchronize before, and knows nothing of maintenance mode.
-    late = SyncRun.objects.create(environment=environment, trigger="schedule", requested_by="System")
-    sync.run([late.pk])
-
-    late.refresh_from_db()
-    assert late.status == "aborted"
-    assert "maintenance" in late.message
-    assert len(platform.log()) == before
-
-    maintenance.disable(environment, by=actor(), reason="Done")
-    run = SyncRun.objects.get(status="queued")
-    sync.run([run.pk])
-    run.refresh_from_db()
-    assert run.status == "finished", run.message
-    lines = {(line["method"], line["path"].partition("?")[0]) for line in platform.log()[before:]}
-    assert request in lines
-    puts = {line for line in lines if line[0] == "PUT"}
-    assert puts == ({request} if request[0] == "PUT" else set())  # the difference, and nothing but it

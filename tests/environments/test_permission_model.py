@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from django.db import connection, connections, transaction
@@ -150,11 +151,29 @@ def test_what_has_not_changed_is_not_written_again(environment, django_assert_nu
         assert permission_model.people() is first
 
 
-def test_a_log_in_changes_no_digest(environment):
-    before = delivery(environment).digest
+def test_a_log_in_changes_no_digest_and_nothing_is_written_again(environment):
+    before, people = delivery(environment).digest, permission_model.people()
     User.objects.update(last_login=timezone.now())
 
+    assert permission_model.people() is people
     assert delivery(environment).digest == before
+
+
+def test_rows_are_told_apart_by_what_they_say_not_by_when_they_were_written(environment):
+    people = permission_model.people()
+    for name in ("Somebody else", "Grace Hopper"):
+        User.objects.filter(username="user0").update(name=name)
+
+    assert permission_model.people() is people
+
+
+def test_a_key_that_is_another_is_seen(environment, monkeypatch):
+    """As after the database was set back: what has a row's number now may be something else."""
+    for rows in (User, Team, Role, Application):
+        before = delivery(environment).body
+        rows.objects.filter(pk=rows.objects.order_by("-pk").first().pk).update(key=uuid4())
+
+        assert delivery(environment).body == afresh(environment, monkeypatch) != before
 
 
 def test_environments_share_all_but_the_roles(environment):

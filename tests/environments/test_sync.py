@@ -2,8 +2,8 @@
 
 import pytest
 
-from environments import sync
-from environments.models import ApplicationStatus, Contact, ModuleStatus
+from environments import maintenance, sync
+from environments.models import ApplicationStatus, Contact, ModuleStatus, SyncRun, SyncState
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,3 +44,23 @@ def test_an_idle_environment_costs_one_conditional_request(platform):
     assert run.changes == {}
     lines = platform.log()[before:]
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [("GET", "/digests", 304)]
+
+
+def test_a_run_that_the_gate_refuses_says_who_enabled_maintenance_mode_and_why(platform):
+    environment, other = create_environment(platform=platform, name="Development"), create_environment(name="Test")
+    for one, name in ((environment, "Grace Hopper"), (other, "Alan Turing")):
+        maintenance.enable(one, by=actor(name), reason=f"Upgrade of {one}")
+    runs = [
+        SyncRun.objects.create(environment=one, trigger="schedule", requested_by="System")
+        for one in (environment, other)
+    ]
+
+    sync.run([run.pk for run in runs])
+
+    for run, name in zip(runs, ("Grace Hopper", "Alan Turing"), strict=True):
+        run.refresh_from_db()
+        assert run.status == "aborted"
+        assert run.message.startswith(f"Synchronizing the environment is disabled: {run.environment} is in maintenance")
+        assert f"{name} enabled it: “Upgrade of {run.environment}”." in run.message
+        assert SyncState.objects.get(environment=run.environment).message == run.message
+    assert platform.log() == []

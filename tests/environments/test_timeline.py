@@ -4,14 +4,17 @@ from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from deployments.models import DeploymentPlan
+from deployments.models import DeploymentPlan, PlanOperation
 from environments import timeline
 from environments.models import MaintenanceWindow, SyncRun, SyncState
 from lifetime.models import Level, Role, RoleLevel
 from tests.factories import create_environment, create_user
+from tests.lifetime.factories import create_application, create_role
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -54,8 +57,12 @@ def plan(number, source, target, began, ended, status="finished_successful", **v
     )  # fmt: skip
 
 
+def of(environment, **options):
+    return timeline.of(environment, **{"plans": DeploymentPlan.objects.all(), "days": 7, **options})
+
+
 def lanes(environment, **options):
-    found = timeline.of(environment, now=NOW, **{"days": 7, **options})
+    found = of(environment, now=NOW, **options)
     return {lane.name: [(one.began_at, one.ended_at, one.variant) for one in lane.spans] for lane in found.lanes}
 
 
@@ -106,11 +113,28 @@ def test_what_still_fails_has_no_end(environment):
     run(environment, now - timedelta(minutes=30))
     SyncState.objects.filter(environment=environment).update(failures=3)
     environment.refresh_from_db()
-    [gap] = timeline.of(environment, days=1).lanes[2].spans
+    [gap] = of(environment, days=1).lanes[2].spans
     assert (gap.ended_at, gap.state) == (None, "Still failing")
     SyncState.objects.filter(environment=environment).update(failures=0)
     environment.refresh_from_db()
-    assert timeline.of(environment, days=1).lanes[2].spans[0].ended_at is not None
+    assert of(environment, days=1).lanes[2].spans[0].ended_at is not None
+
+
+def test_more_failures_than_fit_are_cut_to_the_newest_and_that_is_said(environment, monkeypatch):
+    for number in range(5):
+        run(environment, hours(100 - 10 * number))
+    whole = lanes(environment)["Not synchronized"]
+    assert len(whole) == 5
+    assert not of(environment, now=NOW).is_cut
+
+    monkeypatch.setattr(timeline, "MOST", 3)
+    assert lanes(environment)["Not synchronized"] == whole[-3:]
+    assert of(environment, now=NOW).is_cut
+
+    monkeypatch.setattr(timeline, "MOST", 500)
+    monkeypatch.setattr(timeline, "MOST_RUNS", 4)
+    assert lanes(environment)["Not synchronized"] == whole[-4:]
+    assert of(environment, now=NOW).is_cut
 
 
 def test_bars_stay_in_the_picture_and_those_of_one_time_lie_below_each_other(environment):
@@ -118,7 +142,7 @@ def test_bars_stay_in_the_picture_and_those_of_one_time_lie_below_each_other(env
     for number in range(10):
         plan(number + 1, other, environment, hours(20 + number), hours(1))
     plan(20, other, environment, hours(500), hours(30))
-    found = timeline.of(environment, days=7, now=NOW)
+    found = of(environment, now=NOW)
     deployments = found.lanes[1]
     assert deployments.rows == timeline.MOST_ROWS
     assert found.lanes[2].top == deployments.bottom
@@ -162,16 +186,51 @@ def test_the_page_is_a_picture_with_a_text_and_a_table_and_nothing_inline(client
     nobody = Role.objects.create(name="Nobody")
     RoleLevel.objects.create(role=nobody, environment=environment, level=Level.NO_ACCESS)
     client.force_login(create_user(role=nobody))
-    assert client.get(page).status_code in (403, 404)
+    assert client.get(page).status_code == 403
 
 
-def test_the_number_of_queries_is_constant(client, environment, django_assert_max_num_queries):
+def test_plans_that_the_person_may_not_see_are_not_shown(client, environment):
+    closed = create_environment(name="Classified")
+    role = create_role("Operator", level=Level.ACCESS, environment=environment, manage_infrastructure_and_users=True,
+                       manage_teams_and_application_roles=True)  # fmt: skip
+    RoleLevel.objects.create(role=role, environment=closed, level=Level.NO_ACCESS)
+    ago = timezone.now() - timedelta(hours=5)
+    plan(7, closed, environment, ago, timezone.now())
+    plan(8, environment, closed, ago, timezone.now())
+    plan(9, None, environment, ago, timezone.now())
+    hidden = create_application("Payroll")
+    secret = plan(10, None, environment, ago, timezone.now())
+    PlanOperation.objects.create(
+        plan=secret, application=hidden, application_key=hidden.key, application_name=hidden.name, kind="deploy"
+    )
+    page = reverse("environments:timeline", args=[environment.key])
+
+    client.force_login(create_user(role=role))
+    text = client.get(page).content.decode()
+    assert [number for number in (7, 8, 9, 10) if f"#{number} from" in text] == [9]
+    assert "Classified" not in text
+    client.force_login(create_user())
+    text = client.get(page).content.decode()
+    assert [number for number in (7, 8, 9, 10) if f"#{number} from" in text] == [7, 8, 9, 10]
+
+
+def test_the_number_of_queries_is_constant(client, environment):
     client.force_login(create_user())
     page = reverse("environments:timeline", args=[environment.key])
-    for number in range(12):
+
+    def queries():
+        with CaptureQueriesContext(connection) as found:
+            assert client.get(page).status_code == 200
+        return len(found)
+
+    def happen(number):
         ago = timezone.now() - timedelta(hours=3 * number)
         window(environment, ago, ago + timedelta(hours=1), recovered=ago + timedelta(hours=2))
         plan(number + 1, create_environment(), environment, ago, ago + timedelta(minutes=5))
         run(environment, ago)
-    with django_assert_max_num_queries(12):
-        assert client.get(page).status_code == 200
+
+    happen(0)
+    few = queries()
+    for number in range(1, 13):
+        happen(number)
+    assert queries() == few <= 13

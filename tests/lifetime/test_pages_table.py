@@ -9,6 +9,9 @@ from django.urls import URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from audit.models import AuditEvent
+from deployments import plans
+from deployments.choices import Choice
+from deployments.models import DeploymentPlan
 from environments import maintenance, plugins
 from environments.models import ApplicationIcon, EnvironmentFilter
 from environments.operations import Operation
@@ -26,8 +29,8 @@ from tests.lifetime.test_policy import HOSTINGS, has_right, person
 pytestmark = pytest.mark.django_db
 
 PEOPLE = ["administrator", "developer", "no access"]
-# Names and namespaces that other tests walk: Django's own pages, plans, and the REST API, which has no pages.
-ELSEWHERE = {"admin", "plans", "rest-api"}
+# Names and namespaces that other tests walk: Django's own pages, and the REST API, which has no pages.
+ELSEWHERE = {"admin", "rest-api"}
 EVERYBODY = "everybody who is logged in"
 
 
@@ -47,6 +50,12 @@ LIST, TOGGLE, LOG = Action.VIEW_APPLICATIONS, Action.TOGGLE_MAINTENANCE, Action.
 REGISTER, UNREGISTER = Action.REGISTER_ENVIRONMENT, Action.UNREGISTER_ENVIRONMENT
 TAG, TEST, CENTER = Operation.TAG_APPLICATIONS, Operation.TEST_APPLICATIONS, Operation.OPEN_SERVICE_CENTER
 STUDIO, CREATE = Operation.OPEN_SERVICE_STUDIO, Operation.CREATE_APPLICATIONS
+PREPARE, EDIT, OPERATE, DEPLOY = (
+    Action.PREPARE_PLANS,
+    Action.EDIT_PLANS,
+    Operation.OPERATE_PLANS,
+    Operation.DEPLOY,
+)
 SETTINGS, SECURITY = Operation.CHANGE_APPLICATION_SETTINGS, Operation.CHANGE_SECURITY_SETTINGS
 
 # A row: the URL's name, of what it is (attributes of the world), and what GET and POST answer; None is 405.
@@ -123,6 +132,43 @@ TABLE = [
     ("applications:configure", "application here", may(302, CENTER), None),
     ("applications:service-center-logs", "application here", may(302, CENTER), None),
     ("applications:open-in-service-studio", "application here", may(302, STUDIO), None),
+    ("plans:list", "", may(200, EVERYBODY), None),
+    ("plans:create", "", may(200, EVERYBODY), may(422, EVERYBODY)),
+    ("plans:plan", "plan", may(302, PREPARE), None),
+    ("plans:edit", "plan", may(200, PREPARE), None),
+    ("plans:change", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:add", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:add-dialog", "plan", may(302, EDIT, is_paused=True), None),
+    ("plans:remove", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:refresh", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:change-target", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:change-target-dialog", "plan", may(302, EDIT, is_paused=True), None),
+    ("plans:change-operation", "plan application", None, may(422, EDIT, is_paused=True)),
+    ("plans:change-operation-dialog", "plan application", may(302, EDIT, is_paused=True), None),
+    ("plans:validate", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:validation", "plan", may(200, PREPARE), None),
+    ("plans:save", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:change-log", "plan", may(200, PREPARE), None),
+    ("plans:configure", "plan", may(200, PREPARE), None),
+    ("plans:read-settings", "plan", None, may(302, OPERATE)),
+    ("plans:set-settings", "plan", None, may(422, OPERATE)),
+    ("plans:review", "plan", may(200, PREPARE), None),
+    ("plans:save-notes", "plan", None, may(422, EDIT, is_paused=True)),
+    ("plans:start", "plan", None, may(422, DEPLOY)),
+    ("plans:progress", "aborted", may(200, PREPARE), None),
+    ("plans:live", "aborted", may(200, PREPARE), None),
+    ("plans:log", "aborted", may(200, PREPARE), None),
+    ("plans:continue", "aborted", None, may(409, OPERATE)),
+    ("plans:continue-dialog", "aborted", may(302, OPERATE), None),
+    ("plans:abort", "aborted", None, may(409, OPERATE)),
+    ("plans:abort-dialog", "aborted", may(302, OPERATE), None),
+    ("plans:discard", "plan", None, may(302, EDIT, is_paused=True)),
+    ("plans:discard-dialog", "plan", may(302, EDIT, is_paused=True), None),
+    ("plans:relabel", "plan", None, may(302, EDIT, is_paused=True)),
+    ("plans:relabel-dialog", "plan", may(302, EDIT, is_paused=True), None),
+    ("plans:retry", "aborted", None, may(302, EDIT, is_paused=True)),
+    ("plans:reuse", "aborted", None, may(422, PREPARE)),
+    ("plans:reuse-dialog", "aborted", may(302, PREPARE), None),
     ("settings:previews", "", may(200, SEE), may(302, SEE)),
     ("settings:blocked-addresses", "", may(302, USERS), None),
     ("settings:blocked", "here", may(200, USERS), None),
@@ -223,11 +269,21 @@ class World:
         board = plugins.Wanted(name="Board", entry_point="https://example.com/Board", developer="Grace Hopper")
         self.plugin = plugins.register(board, by=actor())
         self.provider = create_provider()
+        other = create_environment(name="Production")
+        self.plan = self._plan(other, status="saved")
+        self.aborted = self._plan(other, status="running", step="generating", started_at=timezone.now(), started_by="A")
         self.window = maintenance.enable(self.here, by=actor(), reason="Upgrade")
         if not is_in_maintenance:
             maintenance.disable(self.here, by=actor(), reason="Done")
             self.here.sync_runs.update(status="aborted", ended_at=timezone.now())
         self.event = AuditEvent.objects.first()
+
+    def _plan(self, other, **values):
+        """From `here` to another environment."""
+        choice = Choice(application_key=self.application.key, kind="tag_and_deploy", version_number="2.0")
+        plan = plans.create(self.here, other, by=actor(), choices=[choice])
+        DeploymentPlan.objects.filter(pk=plan.pk).update(saved_at=timezone.now(), saved_by="Ada Lovelace", **values)
+        return plan
 
     def url(self, name, of):
         found = [getattr(self, one) for one in of.split()]
@@ -244,7 +300,9 @@ ANSWERS = [
 def expected(kind, hosting, of, answer, *, is_in_maintenance):
     if answer.action != EVERYBODY:
         if not has_right(kind, hosting, answer.action):
-            is_hidden = of.startswith("team") or (of.startswith("application") and kind == "no access")
+            is_hidden = of.startswith("team") or (
+                of.startswith(("application", "plan", "aborted")) and kind == "no access"
+            )
             return 404 if is_hidden else 403
         if is_in_maintenance and (answer.is_paused or isinstance(answer.action, Operation)):
             return 409

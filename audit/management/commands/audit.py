@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from audit import chain, retention
-from audit.export import Format
+from audit.export import Format, TooMany
 from audit.forms import FilterForm
 from audit.models import ChainHead
 
@@ -101,12 +101,17 @@ class Command(BaseCommand):
         if not form.is_valid():
             wrong = [f"--{name}: {error}" for name, errors in form.errors.items() for error in errors]
             raise CommandError("\n".join(wrong), returncode=2)
-        pieces = Format(options["format"]).write(form.events())
+        file_format = Format(options["format"])
+        try:
+            file_format.refuse_too_many(form.events())
+        except TooMany as refusal:
+            raise CommandError(str(refusal)) from refusal
+        pieces = file_format.write(form.events())
         if output == "-":
-            sys.stdout.writelines(pieces)
+            sys.stdout.buffer.writelines(pieces)
             return
         try:
-            with Path(output).open("w", encoding="utf-8", newline="") as file:
+            with Path(output).open("wb") as file:
                 file.writelines(pieces)
         except OSError as trouble:
             raise CommandError(f"Cannot write {output}: {trouble.strerror}") from trouble

@@ -107,12 +107,14 @@ def _heads(request: AuthenticatedRequest) -> dict[str, Any]:
 def _plan_heads(request: AuthenticatedRequest, sight: matrix.Sight, columns: matrix.Columns) -> dict[int, PlanHead]:
     """For each environment the newest plan to it, and whether one may be made from the environment before it."""
     newest = listing.latest(sight.permissions, columns.environments, sight.pipeline)
+    shown = {one.pk for one in columns.environments}
     before: Environment | None = None
     found = {}
     for one in sight.pipeline:
-        route = [before, one] if before else [one]
-        decision = policy.may(request.user, Action.EDIT_PLANS, *route, permissions=sight.permissions)
-        found[one.pk] = PlanHead(target=one, source=before, plan=newest.get(one.pk), may_deploy=decision)
+        if one.pk in shown:
+            route = [before, one] if before else [one]
+            decision = policy.may(request.user, Action.EDIT_PLANS, *route, permissions=sight.permissions)
+            found[one.pk] = PlanHead(target=one, source=before, plan=newest.get(one.pk), may_deploy=decision)
         before = one
     return found
 

@@ -91,7 +91,7 @@ def test_without_leave_to_write_nothing_is_written(platform):
     assert failed(results) == set()
     assert {name for name, result in results.items() if result.outcome == "skipped"} == {
         "put-refused", "put", "secrets", "epoch-raised", "versions-refused", "application-settings-put",
-        "packages-refused", "deployments-refused",
+        "application-security-put", "packages-refused", "deployments-refused",
     }  # fmt: skip
     assert {line["status"] for line in platform.log() if line["method"] == "PUT"} <= {None, 405, 409, 503}
     assert platform.call("GET", "/facts", epoch=1).status == 200

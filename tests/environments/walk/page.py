@@ -24,7 +24,10 @@ class Element:
 
     @property
     def is_greyed(self):
-        return "disabled" in self.attributes or self.attributes.get("aria-disabled") == "true"
+        locked = self.tag in FIELDS and any(
+            one.tag == "fieldset" and "disabled" in one.attributes for one in self.parents
+        )
+        return locked or "disabled" in self.attributes or self.attributes.get("aria-disabled") == "true"
 
 
 class Page(HTMLParser):
@@ -52,11 +55,16 @@ class Page(HTMLParser):
 
     def control(self, label):
         """The one link, button or box that says this, to those who hear the page too."""
-        found = [one for one in self.elements if self._label(one) == label]
+        found = self.controls(label)
         assert len(found) == 1, (label, self.url, [self._label(one) for one in self.elements if self._label(one)])
         return found[0]
 
+    def controls(self, label):
+        return [one for one in self.elements if self._label(one) == label]
+
     def _label(self, element):
+        if element.attributes.get("aria-hidden") == "true":
+            return ""
         if element.tag in ("a", "button"):
             return element.words
         label = element.within("label") if element.tag == "input" else None
@@ -70,7 +78,7 @@ class Page(HTMLParser):
 
     def leads(self, control):
         """Where it leads when it is used; "" nowhere."""
-        if control.is_greyed:
+        if control.is_greyed or control.attributes.get("type") == "hidden":
             return ""
         for name in ("href", "hx-get", "hx-post", "formaction"):
             if name in control.attributes:

@@ -1,11 +1,17 @@
 """What the walk goes over: an environment going in and out of maintenance mode, and a bystander that stays in it."""
 
+from datetime import timedelta
+from functools import cached_property
+
 from django.apps import apps
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
+from deployments import plans
+from deployments.choices import Choice
+from deployments.models import DeploymentPlan, OperationKind
 from environments import maintenance
 from environments.models import (
     Application,
@@ -13,6 +19,7 @@ from environments.models import (
     ApplicationSettings,
     ApplicationTask,
     Environment,
+    ModuleStatus,
     RefusedOperation,
     SyncRun,
     TechnicalPreview,
@@ -21,6 +28,7 @@ from environments.platform import seed
 from environments.platform.applications import key_of, module_key_of
 from environments.platform.templates import TEMPLATES
 from lifetime.models import Team
+from tests.deployments.factories import validated
 from tests.environments.test_applications import AT, publish
 from tests.environments.test_applications_details import give_module
 from tests.environments.walk.page import Page
@@ -82,6 +90,61 @@ class Scene:
             ended_at=timezone.now(), result=TEMPLATES,
         )  # fmt: skip
 
+    # Deployment plans
+    def deploy(self, side):
+        """From now on `here` is the source, or the target, of plans with Production, which nobody talks to."""
+        is_source = side == "source"
+        self.other = create_environment(name="Production", position=2 if is_source else 0)
+        self.next = "1.1.1" if is_source else "1.2"  # the number that is proposed for Field Service
+        self.third = create_environment(name="Test", position=3)
+        self.source, self.target = (self.here, self.other) if is_source else (self.other, self.here)
+        for application in (self.application, self.mobile):
+            publish(self.other, application.name, version="1.0", is_modified=not is_source)
+            for module in application.modules.all():
+                ModuleStatus.objects.create(
+                    module=module, environment=self.other, changed_at=AT, version_key=module.key, is_modified=True
+                )
+        read = {"application": self.application, "environment": self.other, "digest": "sha256:as read", "read_at": AT}
+        ApplicationSettings.objects.create(**read, document={"site_properties": [SETTING]})
+
+    def have(self, *names):
+        """Make what is asked for by these names, before anything is compared."""
+        for name in names:
+            getattr(self, name)
+
+    @cached_property
+    def plan(self):
+        return self._plan()
+
+    @cached_property
+    def running(self):
+        return self._started("running")
+
+    @cached_property
+    def prepared(self):
+        until = timezone.now() + timedelta(hours=90)
+        return self._started("needs_user_intervention", information="deploy_prepared", prepared_until=until)
+
+    @cached_property
+    def aborted(self):
+        return self._started("aborted", aborted_at=timezone.now(), aborted_by="Grace Hopper", ended_at=timezone.now())
+
+    @cached_property
+    def finished(self):
+        return self._started("finished_successful", ended_at=timezone.now())
+
+    def _plan(self):
+        """Saved and validated."""
+        choice = Choice(application_key=self.application.key, kind=OperationKind.TAG_AND_DEPLOY, version_number="9.0")
+        plan = plans.create(self.source, self.target, by=actor(), choices=[choice])
+        return validated(plans.save(plan, by=actor(), revision=plan.revision))
+
+    def _started(self, status, **values):
+        plan = self._plan()
+        values = {"step": "generating", "started_at": timezone.now(), "started_by": "Grace Hopper", **values}
+        DeploymentPlan.objects.filter(pk=plan.pk).update(status=status, **values)
+        return plan
+
     # Maintenance mode
     def enable(self):
         self.window = maintenance.enable(self.here, by=actor("Grace Hopper"), reason="Upgrade to 11.29")
@@ -121,7 +184,8 @@ class Scene:
 
     @staticmethod
     def queue():
-        return OrmQ.objects.count()
+        """The functions that workers are told to call."""
+        return sorted(message.task["func"] for message in OrmQ.objects.all())
 
     def newest_order(self, kind):
         """The newest task of this kind, or the newest synchronization, here."""

@@ -13,7 +13,8 @@ from environments.platform.applications import key_of
 from environments.platform.seed import PREVIEWS
 from tests.factories import create_user
 
-IN, MOBILE_IN, HERE = ("application", "here"), ("mobile", "here"), ("here",)
+IN, MOBILE_IN, HERE, PLAN = ("application", "here"), ("mobile", "here"), ("here",), ("plan",)
+ADVANCE = "deployments.tasks.advance"
 ORDERS = f"/applications/{key_of('Back Office')}"
 TOGGLE = PREVIEWS[2]
 
@@ -26,6 +27,7 @@ class Control:
     of: tuple[str, ...]
     label: str
     locks_form: bool = False  # in maintenance mode every field around it is disabled
+    goes: bool = False  # with what maintenance mode aborts
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Ask:
     leads: str = ""  # out of the console, to an address that begins so
     audit: str = ""  # the entry that it leaves
     queues: str = ""  # the kind of the task, or "sync"
+    calls: tuple[str, ...] = ()  # what workers are told to call besides
+    is_for_all: bool = False  # pages lead there, since it is about any environments
     hears: tuple[str, str] | None = None  # what the environment is asked when a worker carries it out
 
     def __str__(self) -> str:
@@ -54,7 +58,6 @@ class Row:
     asks: tuple[Ask, ...] = ()
     has_source_and_target: bool = False
     no_worker: str = ""  # why no worker does anything for it
-    elsewhere: str = ""  # where pages, requests and workers are walked instead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,16 @@ class Skipped:
 def form(url: str, **typed: str) -> Callable[[Any], dict[str, Any]]:
     """The form of an environment's page as a browser would send it, with something typed into it."""
     return lambda scene: {**(page := scene.page(url, *HERE)).filled(page.control("Save")), **typed}
+
+
+def revised(**typed: str) -> Callable[[Any], dict[str, Any]]:
+    """As from a page of the plan as it is."""
+    return lambda scene: {"revision": scene.plan.revision, **typed}
+
+
+def along(**typed: str) -> Callable[[Any], dict[str, Any]]:
+    """From the source to the target."""
+    return lambda scene: {"source": scene.source.key, "target": scene.target.key, **typed}
 
 
 def said(what: str) -> str:
@@ -104,13 +117,100 @@ OPERATIONS = (
         operation=Operation.DEPLOY,
         purpose=Purpose.DEPLOY,
         has_source_and_target=True,
-        elsewhere="tests/deployments",
+        controls=(Control("plans:review", PLAN, "Deploy Now", locks_form=True),),
+        asks=(Ask("plans:start", PLAN, "POST", revised(), audit="Launched deployment plan '#N'", calls=(ADVANCE,)),),
+        no_worker="tests/deployments has them at each of the seven steps",
     ),
     Row(
         operation=Operation.OPERATE_PLANS,
         purpose=Purpose.DEPLOY,
         has_source_and_target=True,
-        elsewhere="tests/deployments",
+        controls=(
+            Control("plans:list", (), "Discard #{scene.plan.number}"),
+            Control("plans:list", (), "Retry Plan #{scene.aborted.number}"),
+            Control("plans:edit", PLAN, "Add Applications"),
+            Control("plans:edit", PLAN, "Add All with Differences"),
+            Control("plans:edit", PLAN, "Add All Applications"),
+            Control("plans:edit", PLAN, "Refresh Applications"),
+            Control("plans:edit", PLAN, "Change target environment"),
+            Control("plans:edit", PLAN, "Relabel"),
+            Control("plans:edit", PLAN, "Discard Plan"),
+            Control("plans:edit", PLAN, "Save Plan", locks_form=True),
+            Control("plans:configure", PLAN, "Save and continue", locks_form=True),
+            Control("plans:review", PLAN, "Save Plan & Notes", locks_form=True),
+            Control("plans:review", PLAN, "Discard Plan"),
+            Control("plans:progress", ("running",), "Abort", goes=True),
+            Control("plans:live", ("running",), "Abort", goes=True),
+            Control("plans:progress", ("prepared",), "Continue Deployment", goes=True),
+            Control("plans:progress", ("aborted",), "Retry Plan"),
+            Control("plans:progress", ("finished",), "Relabel"),
+        ),
+        asks=(
+            Ask(
+                "plans:create", (), "POST", along(begin="on"),
+                audit="Created deployment plan '#N' from '{scene.source}' to '{scene.target}'", is_for_all=True,
+            ),
+            Ask("plans:change", PLAN, "POST", revised()),
+            Ask("plans:add-dialog", PLAN, status=200),
+            Ask(
+                "plans:add", PLAN, "POST", revised(which="all"),
+                audit="Selected 'Tag & Deploy {scene.next}' for 'Field Service' in deployment plan '#N'",
+            ),
+            Ask(
+                "plans:remove", PLAN, "POST", revised(application="all"),
+                audit="Removed application 'Back Office' from deployment plan '#N'",
+            ),
+            Ask("plans:refresh", PLAN, "POST", revised()),
+            Ask("plans:change-target-dialog", PLAN, status=200),
+            Ask(
+                "plans:change-target", PLAN, "POST", lambda scene: {**revised()(scene), "target": scene.third.key},
+                audit="Changed the target of deployment plan '#N' from '{scene.target}' to 'Test'",
+            ),
+            Ask("plans:change-operation-dialog", (*PLAN, "application"), status=200),
+            Ask(
+                "plans:change-operation", (*PLAN, "application"), "POST", revised(version="9.1"),
+                audit="Selected 'Tag & Deploy 9.1' for 'Back Office' in deployment plan '#N'",
+            ),
+            Ask(
+                "plans:validate", PLAN, "POST", revised(),
+                audit="Requested validation of deployment plan '#N'", calls=("deployments.tasks.validate",),
+            ),
+            Ask("plans:save", PLAN, "POST", revised(), audit="Saved deployment plan '#N'"),
+            Ask("plans:save-notes", PLAN, "POST", revised(notes="Ask Ana"), audit="Saved deployment plan '#N'"),
+            Ask(
+                "plans:read-settings", PLAN, "POST",
+                audit="Requested the settings of application 'Back Office' in environment 'Production'",
+                calls=("environments.tasks.work_on_application",) * 2,
+            ),
+            Ask(
+                "plans:set-settings", PLAN, "POST", revised(**{"settings": "1", "value-0": "75"}),
+                audit="Configured settings of Back Office in deployment plan '#N'",
+            ),
+            Ask("plans:discard-dialog", PLAN, status=200),
+            Ask("plans:discard", PLAN, "POST", audit="Discarded deployment plan '#N'"),
+            Ask("plans:relabel-dialog", PLAN, status=200),
+            Ask("plans:relabel-dialog", ("finished",), status=200),
+            Ask(
+                "plans:relabel", PLAN, "POST", lambda scene: {"label": "Rooms"},
+                audit="Relabelled deployment plan '#N' from '' to 'Rooms'",
+            ),
+            Ask("plans:abort-dialog", ("running",), status=200),
+            Ask("plans:abort", ("running",), "POST", audit="Aborted deployment plan '#N'", calls=(ADVANCE,)),
+            Ask("plans:continue-dialog", ("prepared",), status=200),
+            Ask(
+                "plans:continue", ("prepared",), "POST", lambda scene: {"information": "deploy_prepared"},
+                audit="Continued deployment plan '#N'", calls=(ADVANCE,),
+            ),
+            Ask(
+                "plans:retry", ("aborted",), "POST",
+                audit="Created deployment plan '#N' from '{scene.source}' to '{scene.target}'",
+            ),
+            Ask(
+                "plans:reuse", ("finished",), "POST", along(same_versions="on"),
+                audit="Created deployment plan '#N' from '{scene.source}' to '{scene.target}'",
+            ),
+        ),
+        no_worker="tests/deployments has them at each of the seven steps",
     ),
     Row(
         operation=Operation.CHANGE_APPLICATION_SETTINGS,

@@ -4,7 +4,7 @@ import pytest
 
 from environments import tasks
 from environments.models import Contact, SyncRun, SyncState
-from environments.operations import Activity
+from environments.operations import Activity, Operation, explain
 from tests.environments.walk.table import ACTIVITIES
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def test_it_carries_data_outside_nothing_inside_and_what_was_missed_afterwards(s
     late = SyncRun.objects.create(environment=scene.here, trigger="schedule", requested_by="System")
     tasks.synchronize([late.pk])
     late.refresh_from_db()
-    assert (late.status, late.message) == ("aborted", "The environment is in maintenance mode.")
+    assert (late.status, late.message) == ("aborted", explain(scene.here.name, window, Operation.SYNCHRONIZE.label))
     assert heard(scene, since) == []
     assert Contact.objects.count() == contacts
     assert row.has(scene) == row.expected(0)

@@ -4,6 +4,7 @@ A bystander is in maintenance mode all the while: what works here works in spite
 """
 
 import asyncio
+import re
 from collections import Counter
 from html import unescape
 from itertools import product
@@ -26,10 +27,16 @@ from tests.lifetime.test_pages_table import ANSWERS, World
 pytestmark = pytest.mark.django_db
 committed = pytest.mark.django_db(transaction=True)
 
-WALKED = [row for row in OPERATIONS if not row.elsewhere]
-walked = pytest.mark.parametrize("row", WALKED, ids=lambda row: row.operation.value)
-ASKS = [(row, ask) for row in WALKED for ask in row.asks]
-asks = pytest.mark.parametrize(("row", "ask"), [pytest.param(row, ask, id=str(ask)) for row, ask in ASKS])
+# Between a source and a target, `here` is one and then the other.
+SIDES = [(row, side) for row in OPERATIONS for side in (("source", "target") if row.has_source_and_target else ("",))]
+walked = pytest.mark.parametrize(
+    ("row", "side"), [pytest.param(row, side, id=f"{row.operation} {side}".strip()) for row, side in SIDES]
+)
+ASKS = [(row, ask) for row in OPERATIONS for ask in row.asks]
+asks = pytest.mark.parametrize(
+    ("row", "ask", "side"),
+    [pytest.param(row, ask, side, id=f"{ask} {side}".strip()) for row, side in SIDES for ask in row.asks],
+)
 ORDERS = [(row, ask) for row, ask in ASKS if ask.queues]
 orders = pytest.mark.parametrize(("row", "ask"), [pytest.param(row, ask, id=str(ask)) for row, ask in ORDERS])
 
@@ -52,8 +59,9 @@ def request(scene, ask, data):
 def test_the_table_has_a_row_for_each_operation_and_no_row_is_empty():
     assert [row.operation for row in OPERATIONS] == list(Operation)
     for row in OPERATIONS:
-        assert bool(row.controls and row.asks) != bool(row.elsewhere), row.operation
-        assert bool(row.no_worker or row.elsewhere) != any(ask.queues for ask in row.asks), row.operation
+        assert row.controls, row.operation
+        assert row.asks, row.operation
+        assert bool(row.no_worker) != any(ask.queues for ask in row.asks), row.operation
         assert all(bool(ask.queues) == bool(ask.hears) for ask in row.asks), row.operation
 
 
@@ -88,32 +96,59 @@ def test_pages_lead_to_what_is_disabled_outside_and_no_page_at_all_does_inside(c
         assert not leads
     else:
         assert "applications:details" in leads["applications:tag-dialog"]
+        assert "plans:edit" in leads["plans:discard-dialog"]
 
 
 @walked
-def test_its_controls_work_outside_and_stay_greyed_with_the_reason_inside(scene, row):
+def test_its_controls_work_outside_and_stay_greyed_with_the_reason_inside(scene, row, side):
+    if side:
+        scene.deploy(side)
+        scene.have("plan", "running", "prepared", "aborted", "finished")
     asked = {scene.url(ask.url, *ask.of) for ask in row.asks}
+    shut = {scene.url(ask.url, *ask.of) for ask in row.asks if not ask.is_for_all}
     for one in row.controls:
         page = scene.page(one.page, *one.of)
-        control = page.control(one.label)
+        control = page.control(one.label.format(scene=scene))
         assert not control.is_greyed, one
-        assert page.leads(control) in asked, one
+        assert page.leads(control).partition("?")[0] in asked, one
 
     why = explained(scene.enable(), row.operation.label)
 
     for one in row.controls:
         page = scene.page(one.page, *one.of)
-        control = page.control(one.label)
+        assert not page.targets & shut, one  # no other way in from there
+        if one.goes:
+            assert not page.controls(one.label), one
+            continue
+        control = page.control(one.label.format(scene=scene))
         assert control.is_greyed, one
         assert page.why(control) == why, one
-        assert not page.targets & asked, one  # no other way in from there
         if one.locks_form:
             assert all(field.is_greyed for field in page.form(control)), one
     assert scene.log() == []
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_the_way_to_a_new_plan_at_the_head_of_the_target_is_greyed_inside(scene, side):
+    scene.deploy(side)
+    for name in ("applications:list", "applications:heads"):
+        page = scene.page(name)
+        assert page.leads(page.control(f"Deploy… to {scene.target}")).startswith(scene.url("plans:create"))
+
+    why = explained(scene.enable(), Operation.OPERATE_PLANS.label)
+
+    for name in ("applications:list", "applications:heads"):
+        page = scene.page(name)
+        control = page.control(f"Deploy… to {scene.target}")
+        assert control.is_greyed
+        assert page.why(control) == why
+
+
 @asks
-def test_a_direct_request_does_it_outside_and_is_refused_inside(scene, row, ask):
+def test_a_direct_request_does_it_outside_and_is_refused_inside(scene, row, ask, side):
+    if side:
+        scene.deploy(side)
+        scene.have(*ask.of)
     data = ask.data(scene)  # of a page that was opened before
     with transaction.atomic():
         does_it(scene, ask, data)
@@ -142,14 +177,16 @@ def does_it(scene, ask, data):
 
     assert response.status_code == ask.status
     assert response.get("Location", "").startswith(ask.leads.format(here=scene.here.address))
-    messages = AuditEvent.objects.order_by("number").values_list("message", "actor_name", "succeeded")[entries:]
-    assert ((ask.audit, "Ada Lovelace", True) in messages) if ask.audit else not messages
+    found = AuditEvent.objects.order_by("number").values_list("message", "actor_name", "succeeded")[entries:]
+    messages = [(re.sub(r"'#\d+'", "'#N'", message), name, succeeded) for message, name, succeeded in found]
+    audit = ask.audit.format(scene=scene)
+    assert ((audit, "Ada Lovelace", True) in messages) if audit else not messages
     order = scene.newest_order(ask.queues or "sync")
     if ask.queues:
         assert order != before
-        assert (order.status, order.environment, scene.queue()) == ("queued", scene.here, 1)
+        assert (order.status, order.environment, len(scene.queue())) == ("queued", scene.here, 1)
     else:
-        assert (order, scene.queue()) == (before, 0)
+        assert (order, scene.queue()) == (before, list(ask.calls))
     assert scene.log() == []
     assert not scene.refused()
 
@@ -216,10 +253,8 @@ def test_a_worker_is_kept_out_inside_and_does_it_afterwards(scene, row, ask):
     carry_out(order)
     order.refresh_from_db()
     assert order.status == "aborted"
-    if isinstance(order, SyncRun):
-        assert order.message == "The environment is in maintenance mode."
-    else:
-        assert order.message == explained(window, row.operation.label)
+    operation = Operation.SYNCHRONIZE if isinstance(order, SyncRun) else row.operation
+    assert order.message == explained(window, operation.label)
     assert scene.log() == []
     assert not Contact.objects.exists()
 
