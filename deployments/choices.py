@@ -1,16 +1,31 @@
-"""What a plan does with each application: checked as it is chosen, kept with the names of the moment."""
+"""What a plan does with each application: checked as it is chosen, kept with the names of the moment.
 
-from collections.abc import Mapping, Sequence
+What needs no lock is done by `prepared` and `sealed`; `store` and `keep_settings` cost a few statements, however many
+applications a plan has, because the rows of its environments are locked meanwhile.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
+from django.db import connection
 
 from audit import log
 from deployments.models import DeploymentPlan, OperationKind, PlanOperation
 from environments import versions
-from environments.models import Application, ApplicationBlock, ApplicationStatus, ApplicationVersion
+from environments.models import (
+    Application,
+    ApplicationBlock,
+    ApplicationStatus,
+    ApplicationTask,
+    ApplicationVersion,
+    Environment,
+    TaskKind,
+)
+
+TAGGED_FIRST = (OperationKind.TAG_AND_DEPLOY, OperationKind.CUSTOM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,67 +43,135 @@ class Choice:
     is_proposed: bool = False
 
 
-def replace_operations(plan: DeploymentPlan, choices: Sequence[Choice]) -> None:
-    """Make these the plan's operations. Those of applications that stay keep their settings. Raises ValidationError."""
+class _Facts:
+    """What is known of the applications of some choices: a constant number of queries."""
+
+    def __init__(self, source: Environment | None, target: Environment, choices: Sequence[Choice]) -> None:
+        self.source, self.target = source, target
+        keys = [choice.application_key for choice in choices]
+        places = [source, target] if source else [target]
+        self.applications = {one.key: one for one in Application.objects.filter(key__in=keys).only("key", "name")}
+        wanted = [choice.version_key for choice in choices if choice.version_key]
+        found = ApplicationVersion.objects.filter(key__in=wanted).only("key", "version", "application")
+        self.versions = {one.key: one for one in found}
+        statuses = ApplicationStatus.objects.filter(environment__in=places, application__key__in=keys)
+        self.statuses = {
+            (one.environment_id, one.application_id): one
+            for one in statuses.only("environment", "application", "version", "is_modified")
+        }
+        blocks = ApplicationBlock.objects.in_force().filter(environment=target, application__key__in=keys)
+        self.blocked = set(blocks.values_list("application_id", flat=True))
+        tagged = {choice.application_key for choice in choices if choice.kind in TAGGED_FIRST}
+        used = used_numbers([one.pk for one in self.applications.values() if one.key in tagged])
+        self.used = {pk: {versions.order(number) for number in numbers} for pk, numbers in used.items()}
+
+
+def used_numbers(application_ids: Collection[int]) -> dict[int, set[str]]:
+    """Every number that these applications have anywhere, or are about to have, by their ids."""
+    of_versions = ApplicationVersion.objects.filter(application__in=application_ids)
+    of_statuses = ApplicationStatus.objects.filter(application__in=application_ids).exclude(version="")
+    tagging = ApplicationTask.objects.active().filter(application__in=application_ids, kind=TaskKind.TAG)
+    found: dict[int, set[str]] = {}
+    for pk, number in (
+        *of_versions.values_list("application", "version"),
+        *of_statuses.values_list("application", "version"),
+        *tagging.values_list("application", "parameters__version"),
+    ):
+        found.setdefault(pk, set()).add(number)
+    return found
+
+
+def prepared(source: Environment | None, target: Environment, choices: Sequence[Choice]) -> list[PlanOperation]:
+    """The operations of a plan that does this, for `store`. Raises ValidationError."""
     keys = [choice.application_key for choice in choices]
     if len(set(keys)) < len(keys):
         raise ValidationError("An application is in the plan twice.")
-    applications = {one.key: one for one in Application.objects.filter(key__in=keys)}
-    wanted = [choice.version_key for choice in choices if choice.version_key]
-    known = {one.key: one for one in ApplicationVersion.objects.filter(key__in=wanted)}
-    statuses = ApplicationStatus.objects.filter(environment__in=plan.environments, application__key__in=keys)
-    status = {(one.environment_id, one.application_id): one for one in statuses}
-    blocks = ApplicationBlock.objects.in_force().filter(environment=plan.target, application__key__in=keys)
-    blocked = set(blocks.values_list("application_id", flat=True))
-    before = {one.application_key: one for one in plan.operations.all()}
-    operations = []
-    for position, choice in enumerate(choices):
-        application = applications.get(choice.application_key)
-        if application is None:
-            raise ValidationError(f"There is no application {choice.application_key} any more.")
-        operation = PlanOperation(
-            plan=plan,
-            position=position,
-            application=application,
-            application_key=application.key,
-            application_name=application.name,
-            kind=OperationKind.NOTHING if application.pk in blocked else choice.kind,
-            change_log=choice.change_log.strip(),
-            base_version_key=choice.base_version_key,
-            module_picks=dict(choice.module_picks),
-            zone_key=choice.zone_key,
-            is_proposed=choice.is_proposed,
-            sealed_settings_text=before[application.key].sealed_settings_text if application.key in before else "",
-            is_dependency=application.key in before and before[application.key].is_dependency,
-        )
-        here = status.get((plan.source_id or 0, application.pk))
-        there = status.get((plan.target_id, application.pk))
-        if plan.source is not None and here is None and operation.is_deployed:
-            raise ValidationError(f"{application} is not in {plan.source}.")
-        operation.source_version = here.version if here else ""
-        operation.source_is_modified = bool(here and here.is_modified)
-        operation.target_version, operation.target_existed = there.version if there else "", there is not None
-        _choose_version(operation, application, choice, known)
-        operations.append(operation)
-    plan.operations.all().delete()
-    PlanOperation.objects.bulk_create(operations)
+    facts = _Facts(source, target, choices)
+    return [_operation(facts, position, choice) for position, choice in enumerate(choices)]
 
 
-def _choose_version(
-    operation: PlanOperation, application: Application, choice: Choice, known: Mapping[UUID, ApplicationVersion]
-) -> None:
+def _operation(facts: _Facts, position: int, choice: Choice) -> PlanOperation:
+    application = facts.applications.get(choice.application_key)
+    if application is None:
+        raise ValidationError(f"There is no application {choice.application_key} any more.")
+    operation = PlanOperation(
+        position=position,
+        application=application,
+        application_key=application.key,
+        application_name=application.name,
+        kind=OperationKind.NOTHING if application.pk in facts.blocked else choice.kind,
+        change_log=choice.change_log.strip(),
+        base_version_key=choice.base_version_key,
+        module_picks=dict(choice.module_picks),
+        zone_key=choice.zone_key,
+        is_proposed=choice.is_proposed,
+    )
+    here = facts.statuses.get((facts.source.pk, application.pk)) if facts.source else None
+    there = facts.statuses.get((facts.target.pk, application.pk))
+    if facts.source is not None and here is None and operation.is_deployed:
+        raise ValidationError(f"{application} is not in {facts.source}.")
+    operation.source_version = here.version if here else ""
+    operation.source_is_modified = bool(here and here.is_modified)
+    operation.target_version, operation.target_existed = there.version if there else "", there is not None
+    _choose_version(operation, application, choice, facts)
+    return operation
+
+
+def _choose_version(operation: PlanOperation, application: Application, choice: Choice, facts: _Facts) -> None:
     if operation.kind == OperationKind.DEPLOY:
-        version = known.get(choice.version_key) if choice.version_key else None
+        version = facts.versions.get(choice.version_key) if choice.version_key else None
         if version is None or version.application_id != application.pk:
             raise ValidationError(f"{application} has no such version any more. Refresh the plan, then choose again.")
         operation.version = version
         operation.version_key, operation.version_number = version.key, version.version
     elif operation.is_tagged_first:
         number = versions.clean(choice.version_number)
-        taken = {versions.order(used) for used in application.versions.values_list("version", flat=True)}
-        if versions.order(number) in taken:
+        if versions.order(number) in facts.used.get(application.pk, ()):
             raise ValidationError(f"{application} has used {number} already; choose a new number.")
         operation.version_number = number
+
+
+# What an edit says of an operation; everything else stays while its application stays.
+EDITED = [
+    "position",
+    "application",
+    "application_name",
+    "kind",
+    "version",
+    "version_key",
+    "version_number",
+    "change_log",
+    "base_version_key",
+    "module_picks",
+    "zone_key",
+    "is_proposed",
+    "source_version",
+    "source_is_modified",
+    "target_version",
+    "target_existed",
+]
+_COLUMNS = [one.attname for one in PlanOperation._meta.concrete_fields if one.name in EDITED]
+
+
+def store(plan: DeploymentPlan, operations: Sequence[PlanOperation], before: Iterable[PlanOperation] = ()) -> None:
+    """Make these the plan's operations in the place of those `before`. Applications that stay keep their settings."""
+    known = {one.application_key: one for one in before}
+    for operation in operations:
+        operation.plan = plan
+    changed = [one for one in operations if not _is_like(one, known.get(one.application_key))]
+    if gone := known.keys() - {one.application_key for one in operations}:
+        plan.operations.filter(application_key__in=gone).delete()
+    PlanOperation.objects.bulk_create(
+        changed,
+        update_conflicts=True,
+        unique_fields=["plan", "application_key"],
+        update_fields=EDITED,
+        batch_size=1000,
+    )
+
+
+def _is_like(operation: PlanOperation, known: PlanOperation | None) -> bool:
+    return known is not None and all(getattr(operation, name) == getattr(known, name) for name in _COLUMNS)
 
 
 def choice_of(operation: PlanOperation) -> Choice:
@@ -105,24 +188,52 @@ def choice_of(operation: PlanOperation) -> Choice:
     )
 
 
-def keep_settings(plan: DeploymentPlan, documents: Mapping[UUID, dict[str, Any]]) -> None:
-    operations = {one.application_key: one for one in plan.operations.filter(application_key__in=documents)}
+# Settings
+
+
+def sealed(documents: Mapping[UUID, dict[str, Any]]) -> dict[UUID, str]:
+    """The settings documents as they are kept, by application key, for `keep_settings`."""
+    found = {}
     for key, document in documents.items():
-        if key not in operations:
+        operation = PlanOperation()
+        operation.settings = document
+        found[key] = operation.sealed_settings_text
+    return found
+
+
+KEEP = """
+UPDATE deployments_planoperation o SET sealed_settings_text = v.text
+FROM unnest(%s::uuid[], %s::text[]) AS v(application_key, text)
+WHERE o.plan_id = %s AND o.application_key = v.application_key RETURNING o.application_key, o.application_name
+"""
+
+
+def keep_settings(plan: DeploymentPlan, texts: Mapping[UUID, str]) -> list[str]:
+    """Keep what `sealed` answered; the names of the applications. Raises ValidationError."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP, [list(texts), list(texts.values()), plan.pk])
+        found = dict(cursor.fetchall())
+    for key in texts:
+        if key not in found:
             raise ValidationError(f"The application {key} is not in the plan.")
-        operations[key].settings = document
-        operations[key].save(update_fields=["sealed_settings_text"])
+    return sorted(found.values())
 
 
-def _selection(plan: DeploymentPlan, operation: PlanOperation) -> str:
+COPY = """
+UPDATE deployments_planoperation n SET sealed_settings_text = o.sealed_settings_text
+FROM deployments_planoperation o
+WHERE n.plan_id = %s AND o.plan_id = %s AND n.application_key = o.application_key AND o.sealed_settings_text <> ''
+"""
+
+
+def copy_settings(plan: DeploymentPlan, draft: DeploymentPlan) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(COPY, [draft.pk, plan.pk])
+
+
+# In words
+
+
+def selection(plan: DeploymentPlan, operation: PlanOperation, by: log.Actor) -> log.Entry:
     what = f"Selected '{operation.described}' for '{operation.application_name}'"
-    return f"{what} in deployment plan '{plan.audit_object.name}'"
-
-
-def described(plan: DeploymentPlan) -> dict[str, str]:
-    """The audit message of each operation, with the application's name."""
-    return {_selection(plan, one): one.application_name for one in plan.operations.order_by("position", "pk")}
-
-
-def selections(plan: DeploymentPlan, by: log.Actor) -> list[log.Entry]:
-    return [log.Entry(message=message, on=plan.audit_object, by=by) for message in described(plan)]
+    return log.Entry(message=f"{what} in deployment plan '{plan.audit_object.name}'", on=plan.audit_object, by=by)

@@ -19,8 +19,10 @@ from django.utils import timezone
 
 from audit import log
 from deployments import findings, impact, sides, states
+from deployments.choices import used_numbers
 from deployments.content import Application
 from deployments.impact import Impact
+from deployments.locking import PlanRefused
 from deployments.models import (
     DeploymentPlan,
     OperationKind,
@@ -31,7 +33,6 @@ from deployments.models import (
     PlanStatus,
     ValidationStatus,
 )
-from deployments.plans import PlanRefused
 from deployments.sides import Chosen, Side
 from environments import gate, versions
 from environments.models import (
@@ -39,11 +40,9 @@ from environments.models import (
 )
 from environments.models import (
     ApplicationStatus,
-    ApplicationTask,
     ApplicationVersion,
     Environment,
     Purpose,
-    TaskKind,
 )
 from environments.operations import Operation, explain
 from lifetime.queue import enqueue
@@ -220,7 +219,7 @@ def _as_operations(plan: DeploymentPlan, dependencies: Sequence[Application]) ->
     statuses = {one.application_id: one for one in told}
     version_keys = [one.version_key for one in statuses.values() if one.version_key]
     tagged = {one.key: one for one in ApplicationVersion.objects.filter(key__in=version_keys)}
-    used = _used_numbers([one.pk for one in known.values()])
+    used = used_numbers([one.pk for one in known.values()])
     operations = []
     for dependency in dependencies:
         application = known.get(dependency.key)
@@ -246,21 +245,6 @@ def _as_operations(plan: DeploymentPlan, dependencies: Sequence[Application]) ->
     return operations
 
 
-def _used_numbers(application_ids: Collection[int]) -> dict[int, set[str]]:
-    """Every number that these applications have anywhere, or are about to have, by their ids."""
-    of_versions = ApplicationVersion.objects.filter(application__in=application_ids)
-    of_statuses = ApplicationStatus.objects.filter(application__in=application_ids).exclude(version="")
-    tagging = ApplicationTask.objects.active().filter(application__in=application_ids, kind=TaskKind.TAG)
-    found: dict[int, set[str]] = {}
-    for pk, number in (
-        *of_versions.values_list("application", "version"),
-        *of_statuses.values_list("application", "version"),
-        *tagging.values_list("application", "parameters__version"),
-    ):
-        found.setdefault(pk, set()).add(number)
-    return found
-
-
 # Keeping what was found
 
 
@@ -272,7 +256,7 @@ def _finish(errand: Errand, outcome: Outcome) -> None:
         if plan.validated_at != errand.claimed_at or plan.validation != ValidationStatus.RUNNING:
             _say_edited(plan, errand)
             return
-        if plan.revision != errand.plan.revision:
+        if plan.revision != plan.validated_revision:  # settings may have been given meanwhile; they raise both
             outcome = Outcome(status=ValidationStatus.FAILED, message=EDITED)
         if outcome.status in (ValidationStatus.FINISHED, ValidationStatus.ABORTED) and (why := _in_maintenance(plan)):
             outcome = Outcome(status=ValidationStatus.ABORTED, message=why)

@@ -226,8 +226,8 @@ def delete(provider: AuthenticationProvider, *, by: log.Actor) -> None:
     with transaction.atomic():
         locked = _locked(provider)
         _refuse_active(locked, "delete")
-        _audit(f"Deleted authentication provider '{locked}'", locked, by)
         locked.delete()
+        _audit(f"Deleted authentication provider '{locked}'", locked, by)
 
 
 def activate(

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -22,6 +23,7 @@ from environments.addresses import IPAddress, refusal_of_ip
 
 SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+MOST_ADDRESSES = 4
 LONGEST_ANSWER = 256 * 1024
 
 
@@ -43,7 +45,7 @@ def may_be_plain(host: str) -> bool:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a host, without those where nothing is asked; raises Trouble when none is left."""
+    """The first addresses of a host, without those where nothing is asked; raises Trouble when none is left."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -62,7 +64,7 @@ def _allowed(host: str, found: Iterable[str]) -> list[str]:
             allowed.append(one)
     if not allowed:
         raise Trouble(refusals[0] if refusals else f"{host} has no address: the name is unknown here.")
-    return allowed
+    return allowed[:MOST_ADDRESSES]
 
 
 class _Resolver(AbstractResolver):
@@ -159,9 +161,13 @@ def _object(host: str, body: bytes) -> dict[str, Any]:
 def try_connection(host: str, port: int, *, with_tls: bool) -> str:
     """Connect and hang up; the numeric address that answered. With TLS its certificate is checked. Raises Trouble."""
     trouble = Trouble(f"{host} has no address.")
+    ends = time.monotonic() + SECONDS
     for address in resolve(host, port):
+        if (left := ends - time.monotonic()) <= 0:
+            break
         try:
-            with closing(socket.create_connection((address, port), timeout=CONNECT_SECONDS)) as connection:
+            wait = min(CONNECT_SECONDS, left)
+            with closing(socket.create_connection((address, port), timeout=wait)) as connection:
                 if with_tls:
                     ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
         except ssl.SSLCertVerificationError as error:

@@ -1,7 +1,8 @@
 """Testing a provider of external authentication before it is activated.
 
 A worker looks at it as it is configured: at an OpenID Connect provider's configuration and keys, at an LDAP server
-with the account that is configured. It is no environment, so maintenance mode does not matter.
+with the account that is configured. It is no environment, so maintenance mode does not matter, unless it is served by
+one: that is left in peace.
 """
 
 import logging
@@ -20,10 +21,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from yarl import URL
 
 from audit import log
-from environments import outside
-from environments.models import AuthenticationProvider, ProviderTest
+from environments import operations, outside
+from environments.models import AuthenticationProvider, Environment, ProviderTest
 from environments.outside import Trouble
 from lifetime.queue import enqueue
 
@@ -46,15 +48,20 @@ class Finding:
 
 
 def fine(text: str) -> Finding:
-    return Finding("fine", text[:500])
+    return Finding("fine", _shown(text))
 
 
 def warning(text: str) -> Finding:
-    return Finding("warning", text[:500])
+    return Finding("warning", _shown(text))
 
 
 def error(text: str) -> Finding:
-    return Finding("error", text[:500])
+    return Finding("error", _shown(text))
+
+
+def _shown(text: str) -> str:
+    """What providers say may be part of it, and not all of that can be stored."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[:500])
 
 
 def request(provider: AuthenticationProvider, *, by: log.Actor) -> ProviderTest:
@@ -67,7 +74,8 @@ def request(provider: AuthenticationProvider, *, by: log.Actor) -> ProviderTest:
         forget(locked)
         test = ProviderTest.objects.create(provider=locked, requested_by=by.name)
         enqueue("environments.tasks.test_provider", test.pk)
-        log.record(f"Tested authentication provider '{locked}'", locked.audit_object, by=by, kind=log.Kind.VIEW)
+        message = f"Requested a test of authentication provider '{locked}'"
+        log.record(message, locked.audit_object, by=by, kind=log.Kind.VIEW)
     return test
 
 
@@ -108,12 +116,30 @@ def run(test_id: int) -> None:
     )
 
 
+def _refuse_in_maintenance(address: str, *, port: int | None = None) -> None:
+    """Raise Trouble when an environment in maintenance mode is at this host and port."""
+    try:
+        asked = URL(address)
+        place = (asked.raw_host or "").rstrip("."), port or asked.port
+    except ValueError:
+        return  # nobody is asked there
+    for environment in Environment.objects.registered().in_maintenance().select_related("maintenance_window"):
+        there = URL(environment.address)
+        if (there.raw_host, there.port) == place and (window := environment.maintenance_window):
+            raise Trouble(operations.explain(environment.name, window, f"Asking {place[0]}:{place[1]}"))
+
+
 # OpenID Connect
+
+
+def _get_json(address: str) -> dict[str, Any]:
+    _refuse_in_maintenance(address)
+    return outside.get_json(address)
 
 
 def _openid_connect(provider: AuthenticationProvider) -> Iterator[Finding]:
     wanted = provider.configuration
-    told = outside.get_json(wanted["well_known_url"])
+    told = _get_json(wanted["well_known_url"])
     yield fine("The well-known URL answers with a configuration.")
     yield _issuer(told, wanted["well_known_url"])
     yield from _endpoints(told)
@@ -159,7 +185,7 @@ def _keys(told: Mapping[str, Any]) -> Iterator[Finding]:
     address = told.get("jwks_uri")
     if isinstance(address, str) and address:
         try:
-            keys = outside.get_json(address).get("keys")
+            keys = _get_json(address).get("keys")
         except Trouble as trouble:
             yield error(f"Its keys cannot be read: {trouble}")
         else:
@@ -206,6 +232,7 @@ def _ldap(provider: AuthenticationProvider) -> Iterator[Finding]:
     parts = urlsplit(wanted["address"])
     host, with_tls = parts.hostname or "", parts.scheme == "ldaps"
     port = parts.port or (636 if with_tls else 389)
+    _refuse_in_maintenance(wanted["address"], port=port)
     address = outside.try_connection(host, port, with_tls=with_tls)
     if with_tls:
         yield fine(f"{host}:{port} answers, and its certificate is valid.")

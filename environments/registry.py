@@ -79,7 +79,8 @@ def propose(
     """Store a new environment and have a worker check the connection to it; raises ValidationError.
 
     `environment` is unsaved, with name, address, purpose and the like. It takes part in nothing until `register`.
-    `instead_of` is a former proposal that this one corrects, and that is forgotten.
+    `instead_of` is a former proposal that this one corrects, and that is forgotten. What was chosen for it stays:
+    levels while the purpose is the same, people while the address is.
     """
     environment.name = clean_name(environment.name)
     environment.token = clean_token(token)
@@ -94,7 +95,11 @@ def propose(
         environment.epoch = _next_epoch(environment.address)
         environment.save()
         SyncState.objects.get_or_create(environment=environment)
-        RegistrationDraft.objects.create(environment=environment, levels=former.levels, choices=former.choices)
+        RegistrationDraft.objects.create(
+            environment=environment,
+            levels=former.levels if instead_of and instead_of.purpose == environment.purpose else {},
+            choices=former.choices if instead_of and instead_of.address == environment.address else {},
+        )
         log.record(
             f"Checked the connection to environment '{environment}' at {environment.address}",
             environment.audit_object,
@@ -190,11 +195,14 @@ async def _people(client: Client) -> dict[str, Any]:
         return newcomers.not_told(str(trouble))
 
 
-def register(environment: Environment, *, by: log.Actor, author: Author | None = None) -> SyncRun:
+def register(
+    environment: Environment, *, by: log.Actor, author: Author | None = None, seen: str | None = None
+) -> SyncRun:
     """Take a checked environment into the infrastructure, last in order, and synchronize it fully.
 
     What was chosen for it is applied too: levels of roles, and people to import; `author` is who gives those rights,
-    the console itself unless told otherwise. Other environments' state does not matter. Raises RegistryRefused.
+    the console itself unless told otherwise, and `seen` the digest of what they were shown (`newcomers.digest`). Other
+    environments' state does not matter. Raises RegistryRefused.
     """
     try:
         with transaction.atomic():
@@ -208,8 +216,9 @@ def register(environment: Environment, *, by: log.Actor, author: Author | None =
             locked.position = 0 if last is None else last + 1
             locked.save(update_fields=["registration", "registered_at", "registered_by", "position"])
             run = sync.request_all([locked], trigger=SyncTrigger.REGISTRATION, by=by)[locked.pk]
-            log.record(f"Registered environment '{locked}' at {locked.address}", locked.audit_object, by=by)
-            newcomers.apply(locked, by=author or Author(), actor=by)
+            entries = newcomers.apply(locked, by=author or Author(), actor=by, seen=seen)
+            message = f"Registered environment '{locked}' at {locked.address}"
+            log.record_all([log.Entry(message=message, on=locked.audit_object, by=by), *entries])
     except changes.Refused as refusal:
         raise RegistryRefused(str(refusal)) from None
     except IntegrityError:

@@ -11,6 +11,7 @@ from environments import (
     icons,
     ledger,
     maintenance,
+    newcomers,
     provider_tests,
     registry,
     sync,
@@ -52,6 +53,7 @@ def tick() -> None:
     ledger.prune()
     application_tasks.prune()
     icons.prune()
+    newcomers.prune()
     sync.prune()
     events.prune()
 

@@ -38,6 +38,7 @@ def create(
     changes.one_at_a_time()
     user = User(username=username, name=name, email=email, role=role, is_active=is_active)
     _check(user)
+    _refuse_taken_email(user)
     changes.refuse_above_own(by, [role], field="role")
     _set_password(user, password)
     user.save()
@@ -57,6 +58,8 @@ def edit(user: User, values: Mapping[str, Any], *, by: Author, password: str | N
         setattr(locked, name, values[name])
     _check(locked)
     wanted = {name: value for name in EDITABLE if (value := getattr(locked, name)) != before[name]}
+    if "email" in wanted:
+        _refuse_taken_email(locked)
     _refuse_own(locked, wanted, by)
     # Whoever gives somebody a password, another role or an active account can act with that role.
     if wanted.keys() & {"role", "is_active", "username", "email"} or password:
@@ -114,7 +117,7 @@ def refuse_taken_username(username: str, *, except_for: User | ServiceAccount | 
 
 
 def clean_username(text: str) -> str:
-    username = User.normalize_username(clean_line(text, "username", longest=150))
+    username = clean_line(User.normalize_username(text), "username", longest=150)
     try:
         UnicodeUsernameValidator()(username)
     except ValidationError:
@@ -131,6 +134,12 @@ def _check(user: User) -> None:
     except ValidationError:
         raise Refused(f"{user.email} is not an e-mail address.", field="email") from None
     refuse_taken_username(user.username, except_for=user)
+
+
+def _refuse_taken_email(user: User) -> None:
+    """People log in by it, where a provider says who they are."""
+    if User.objects.filter(email__iexact=user.email).exclude(pk=user.pk).exists():
+        raise Refused(f"Somebody else has the e-mail address {user.email}.", field="email")
 
 
 def _set_password(user: User, password: str | None) -> None:

@@ -78,6 +78,15 @@ def create(values: Mapping[str, Any], levels: Mapping[Environment, Rights], *, b
 @transaction.atomic
 def edit(role: Role, values: Mapping[str, Any], levels: Mapping[Environment, Rights], *, by: Author) -> Role:
     """Change what is given of a role and leave the rest; one audit entry per environment, with old and new."""
+    changed, entries = change(role, values, levels, by=by)
+    log.record_all(entries)
+    return changed
+
+
+def change(
+    role: Role, values: Mapping[str, Any], levels: Mapping[Environment, Rights], *, by: Author
+) -> tuple[Role, list[log.Entry]]:
+    """As `edit`, in the transaction of a caller who records the entries, after the last other lock."""
     changes.one_at_a_time()
     locked = Role.objects.select_for_update(no_key=True).get(pk=role.pk)
     if locked.is_administrator:
@@ -100,9 +109,10 @@ def edit(role: Role, values: Mapping[str, Any], levels: Mapping[Environment, Rig
     changes.refuse_levels_above_own(by, ((environment, new) for environment, (_, new) in changed.items()))
     _refuse_contradictions({environment: new for environment, (_, new) in changed.items()})
     if not wanted and not changed:
-        return locked
+        return locked, []
     locked.save(update_fields=list(wanted))
-    people.refuse_without_administrator()
+    if "manage_infrastructure_and_users" in wanted:
+        people.refuse_without_administrator()
     RoleLevel.objects.bulk_create(
         [_row(locked, environment, new) for environment, (_, new) in changed.items()],
         update_conflicts=True,
@@ -119,8 +129,7 @@ def edit(role: Role, values: Mapping[str, Any], levels: Mapping[Environment, Rig
         )
         for environment, (old, new) in changed.items()
     ]
-    log.record_all(entries)
-    return locked
+    return locked, entries
 
 
 @transaction.atomic

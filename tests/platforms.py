@@ -419,6 +419,18 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Place]
         yield (Place(started, address) for address in started.addresses)
 
 
+OWN_PROCESS = pytest.mark.parametrize("platform", [pytest.param("own", id="")], indirect=True)
+
+
+def place_or_process(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """For a fixture `platform`: an environment that nobody has touched, or with `OWN_PROCESS` a whole process."""
+    if getattr(request, "param", "") == "own":
+        with Platform.start(request.getfixturevalue("tmp_path") / "platform") as started:
+            yield started
+    else:
+        yield next(request.getfixturevalue("places"))
+
+
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
     """A fresh environment "Development" with the test switch allowed, ended after the test."""

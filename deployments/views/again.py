@@ -61,8 +61,10 @@ def discard(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 @require_POST
 def retry(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     plan = policy.get_plan(request.user, key, Action.EDIT_PLANS)
-    draft = plans.retry(plan, by=actor(request))
+    draft, words = plans.retry(plan, by=actor(request))
     messages.info(request, f"{draft} does what {plan} did. Adjust it, then validate it.")
+    for text in words:
+        messages.warning(request, text)
     return redirect(page_of(draft))
 
 

@@ -152,7 +152,8 @@ def _keep(request: AuthenticatedRequest, plan: DeploymentPlan, form: NotesForm) 
         if request.POST.get("dependents"):
             wanted = set(request.POST.getlist("dependent"))
             shown = plan.dependents.values_list("application_key", flat=True)
-            plans.select_dependents(plan, [key for key in shown if str(key) in wanted], by=actor(request))
+            chosen = [key for key in shown if str(key) in wanted]
+            plan.revision = plans.select_dependents(plan, chosen, by=actor(request)).revision  # raised by this person
     except ValidationError as refusal:
         form.add_error(None, refusal)
         return [], 422

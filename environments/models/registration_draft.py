@@ -7,7 +7,7 @@ class RegistrationDraft(models.Model):
     """What the check read and people chose for a proposed environment: applied when it is registered, then forgotten.
 
     `people` are those whom the environment knows: username, name, email, is_active, role (a name). `levels` are by
-    role key, `choices` by folded username; what nobody chose has its default.
+    role key, `choices` by the id of the newcomer; what nobody chose has its default.
     """
 
     environment = models.OneToOneField(Environment, on_delete=models.CASCADE, primary_key=True, related_name="draft")

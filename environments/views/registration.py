@@ -71,7 +71,8 @@ def _context(environment: Environment) -> dict[str, Any]:
     }
     if environment.registration == Registration.CHECKED:
         draft = newcomers.draft_of(environment)
-        context |= {"draft": draft, "levels": newcomers.levels(draft), "found": newcomers.find(draft)}
+        found, levels = newcomers.find(draft), newcomers.levels(draft)
+        context |= {"draft": draft, "levels": levels, "found": found, "seen": newcomers.digest(levels, found)}
     return context
 
 
@@ -153,7 +154,7 @@ def confirm_registration(request: AuthenticatedRequest, key: UUID) -> HttpRespon
     environment = policy.get_environment(request.user, key, Action.REGISTER_ENVIRONMENT)
     try:
         by = author(request)
-        registry.register(environment, by=by.actor, author=by)
+        registry.register(environment, by=by.actor, author=by, seen=request.POST.get("seen"))
     except registry.RegistryRefused as refusal:
         environment.refresh_from_db()
         context = {**_context(environment), "refusal": str(refusal)}

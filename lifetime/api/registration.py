@@ -6,10 +6,10 @@ from django.http import HttpResponse
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from environments import addresses, registry
+from environments import addresses, newcomers, registry
 from environments.models import Environment, Registration
 from environments.models.environment import EnvironmentPurpose
-from lifetime import policy, roles
+from lifetime import policy
 from lifetime.api import waiting
 from lifetime.api.answers import answer, errors
 from lifetime.api.environments import router
@@ -56,29 +56,31 @@ def register_environment(request: ApiRequest, body: NewEnvironment) -> HttpRespo
     given = _roles(body)
     with waiting.place():
         proposed = _checked(request, body)
-        registry.register(proposed, by=actor(request))
+        try:
+            newcomers.choose_levels(proposed, given, by=author(request))
+            registry.register(proposed, by=actor(request), author=author(request))
+        except (Refused, registry.RegistryRefused):
+            registry.discard(proposed)
+            raise
     environment = Environment.objects.get(pk=proposed.pk)
     if body.environment_position is not None:
         registry.move(environment, to=body.environment_position - 1, by=actor(request))
-    for role, rights in given:
-        roles.edit(role, {}, {environment: rights}, by=author(request))
     told: Registered = {"EnvironmentKey": str(environment.key), "ImportedUsers": []}
     return answer(told, 201)
 
 
-def _roles(body: NewEnvironment) -> list[tuple[Role, Rights]]:
+def _roles(body: NewEnvironment) -> dict[Role, Rights]:
     """Looked up before anything is done, so that an unknown one leaves nothing half done."""
     wanted = {one.role_key: one for one in body.environment_role_permissions}
     found = {role.key: role for role in Role.objects.filter(key__in=wanted)}
     if missing := [str(key) for key in wanted if key not in found]:
         raise Refused(f"There is no role {missing[0]}.")
-    return [
-        (
-            found[key],
-            Rights(one.permission_level, one.can_create_applications, one.can_add_dependencies_to_system),
-        )
+    if any(role.is_administrator for role in found.values()):
+        raise Refused("The role Administrator is built in and cannot be changed: it may do everything everywhere.")
+    return {
+        found[key]: Rights(one.permission_level, one.can_create_applications, one.can_add_dependencies_to_system)
         for key, one in wanted.items()
-    ]
+    }
 
 
 def _address(text: str) -> str:

@@ -164,7 +164,7 @@ def test_settings_are_sealed_and_kept_while_the_application_stays(source, target
     plan = plans.create(source, target, by=actor(), choices=[deploying(hotel)])
     document = {"site_properties": [{"module_key": "m", "name": "ApiKey", "effective_value": "s3cret-9"}]}
 
-    plans.set_settings(plan, {hotel.key: document}, by=actor(), revision=plan.revision)
+    plan = plans.set_settings(plan, {hotel.key: document}, by=actor(), revision=plan.revision)
     plan = plans.change(plan, [tagging(hotel, "1.1")], by=actor(), revision=plan.revision)
 
     operation = plan.operations.get()
@@ -482,6 +482,8 @@ def test_which_dependents_are_republished_is_an_edit_and_audited(source, target)
         plans.start(plan, by=actor(), revision=plan.revision)
     plans.select_dependents(plan, [bar, rooms], by=actor())
     assert messages()[-1] == f"Added 'Rooms' to what deployment plan '#{plan.number}' republishes"
+    plans.select_dependents(plan, [], by=actor())
+    assert not plan.dependents.filter(is_selected=True).exists()
 
 
 def test_drafts_of_long_ago_are_discarded(source, target):

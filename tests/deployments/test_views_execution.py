@@ -248,6 +248,9 @@ def test_dependents_are_chosen_as_far_as_one_may(client, user, route, applicatio
     post(client, "save-notes", plan, dependents="1", dependent=str(mine.key))
 
     assert dict(plan.dependents.values_list("application_name", "is_selected")) == {"Mine": True, "Theirs": False}
+    plan.refresh_from_db()
+    assert post(client, "start", plan, dependents="1").status_code == 302  # unticked by who starts it
+    assert not plan.dependents.filter(is_selected=True).exists()
 
 
 def test_notes_that_are_too_long_are_refused_in_place(client, user, plan):
@@ -480,6 +483,18 @@ def test_an_aborted_plan_is_retried(client, user, route, application):
     assert [str(one) for one in draft.operations.all()] == ["Back Office: Deploy 1.1"]
     assert draft.is_draft
     assert post(client, "retry", draft).status_code == 409
+
+
+def test_a_retry_says_what_it_does_otherwise(client, user, route, application):
+    plan = create_started_plan(
+        *route, applications=[application], status="aborted", aborted_at=timezone.now(), aborted_by="Ada"
+    )
+    application.versions.all().delete()
+
+    post(client, "retry", plan)
+
+    page = client.get(url("edit", DeploymentPlan.objects.newest_first().first())).content.decode()
+    assert "Back Office: Tag &amp; Deploy 1.2 instead of Deploy 1.1." in page
 
 
 def test_a_finished_plan_is_reused(client, user, route, application):

@@ -20,6 +20,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
+
+
+@pytest.fixture
 def development(platform):
     environment = create_environment(platform=platform, name="Development")
     run = sync.request(environment, by=actor())

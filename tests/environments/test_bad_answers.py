@@ -27,6 +27,12 @@ BAD = {
 }
 
 
+@pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
+
+
 def synchronize(*environments):
     runs = [sync.request(environment, by=actor()) for environment in environments]
     sync.run([run.pk for run in runs])

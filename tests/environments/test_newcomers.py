@@ -1,18 +1,22 @@
 """What is decided about people before an environment is registered: levels of roles, and whom to import."""
 
 import json
+import re
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from audit import log
 from audit.models import AuditEvent
-from environments import newcomers, registry
+from environments import newcomers, registry, tasks
 from environments.gate import Answer
-from environments.models import RegistrationDraft
+from environments.models import Environment, RegistrationDraft, SyncState
 from lifetime.models import Role, RoleLevel, ServiceAccount, User
 from tests.factories import create_environment, create_user
+from tests.lifetime.factories import create_role
 
 pytestmark = pytest.mark.django_db
 
@@ -72,8 +76,13 @@ def row(username, *, email="", role=None, is_chosen=True):
     return {**data, f"{one}-is_chosen": "on"} if is_chosen else data
 
 
+def seen(client, proposed):
+    """What the page says it shows."""
+    return re.search(r'name="seen" value="(\w+)"', text(client.get(url("proposal", proposed)))).group(1)
+
+
 def confirm(client, proposed):
-    response = client.post(url("confirm-registration", proposed))
+    response = client.post(url("confirm-registration", proposed), {"seen": seen(client, proposed)})
     proposed.refresh_from_db()
     return response
 
@@ -246,6 +255,159 @@ def test_a_role_that_is_gone_and_a_person_who_came_meanwhile(client, user):
     assert User.objects.get(username="eve").role.name == "Developer"
     assert User.objects.get(username="kim").name == "Kim here"
     assert not RoleLevel.objects.exists()
+
+
+def test_what_an_environment_says_lifts_nobody_above_a_developer(client, user):
+    powerful, modest = create_role("Powerful", level=6), create_role("Modest", level=2)
+    elsewhere = create_environment(name="Elsewhere", purpose="Production")
+    create_role("Elsewhere", level=2)
+    proposed = checked()
+    told = {
+        "roles": [role("1", "powerful"), role("2", "modest"), role("3", "elsewhere")],
+        "users": [person("eve", role_key="1"), person("kim", role_key="2"), person("lee", role_key="3")],
+    }
+    RegistrationDraft.objects.update(**newcomers.told(answer(told)))
+    RoleLevel.objects.update_or_create(
+        role=Role.objects.get(name="Elsewhere"), environment=elsewhere, defaults={"level": 5}
+    )
+    for one in (powerful, modest):
+        RoleLevel.objects.update_or_create(
+            role=one, environment=elsewhere, defaults={"level": 6 if one == powerful else 2}
+        )
+    assert "Their roles here: Developer (2), Modest (1)." in text(client.get(url("proposal", proposed)))
+    confirm(client, proposed)
+    found = dict(User.objects.exclude(pk=user.pk).values_list("username", "role__name"))
+    assert found == {"eve": "Developer", "kim": "Modest", "lee": "Developer"}
+
+
+def test_levels_as_they_are_by_default_are_not_kept(client, user):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked()
+    developer = Role.objects.developer()
+    data = {**ladder({guest: 5, developer: 5}), f"role-{developer.pk}-create_applications": "on"}
+    client.post(url("proposed-roles", proposed), data)
+    assert list(RegistrationDraft.objects.get().levels) == [str(guest.key)]
+    client.post(url("proposed-roles", proposed), ladder({guest: 2}))
+    assert RegistrationDraft.objects.get().levels == {}
+
+
+def test_nobody_gets_the_e_mail_address_of_somebody_else(client, user):
+    proposed = checked(
+        person("eve", email=user.email.upper()), person("kim"), person("lee", email="KIM@example.org"), person("max")
+    )
+    html = text(client.get(url("proposed-users", proposed)))
+    assert "Somebody here has this e-mail address" in html
+    assert html.count('type="checkbox"') == 3
+    assert html.count("checked") == 2  # of Kim and Lee the first only
+
+    for data, words in (
+        (row("lee", email="kim@EXAMPLE.org"), "Somebody else to import has this e-mail address"),
+        (row("max", email=user.email), "Somebody here has this e-mail address"),
+    ):
+        response = client.post(url("proposed-users", proposed), data)
+        assert response.status_code == 422
+        assert words in text(response)
+    assert RegistrationDraft.objects.get().choices == {}
+
+    page = seen(client, proposed)
+    User.objects.filter(pk=user.pk).update(email="max@example.org")
+    response = client.post(url("confirm-registration", proposed), {"seen": page})
+    assert response.status_code == 409
+    assert confirm(client, proposed).status_code == 302
+    assert set(User.objects.values_list("username", flat=True)) == {"ada", "eve", "kim"}
+
+
+@pytest.mark.parametrize("here", ["straße", "strasse", "grace"])
+def test_usernames_are_compared_as_the_database_does(client, user, here):
+    create_user(username=here)
+    wide = "\uff41\uff44\uff41"  # ada, in wide letters
+    usernames = [
+        "STRASSE",
+        "straße",
+        "STRAßE",
+        "Strasse",
+        wide,
+        "\uff45ve",
+        "EVE",
+        "\u0131",
+        "I",
+        "i",
+        "ẞ",
+        "ß",
+        "ﬃ" * 60,
+    ]
+    proposed = checked(*(person(one, email=f"{number}@example.org") for number, one in enumerate(usernames)))
+
+    assert confirm(client, proposed).status_code == 302
+
+    found = list(User.objects.values_list("username", flat=True))
+    assert {"ada", here, "eve"} < set(found)
+    assert "EVE" not in found
+    assert wide not in found
+
+
+def test_a_name_that_is_too_long_stops_nobody_else(client, user):
+    proposed = checked(person("eve", name="x" * 151), person("blank", name=" "), person("kim"))
+    assert "The name has 151 characters" in text(client.get(url("proposed-users", proposed)))
+    assert confirm(client, proposed).status_code == 302
+    assert set(User.objects.values_list("username", flat=True)) == {"ada", "kim"}
+
+
+def test_those_who_are_imported_reach_the_other_environments_at_once(client, user):
+    other = create_environment(name="Other")
+    SyncState.objects.update(due_at=timezone.now() + timedelta(hours=1))
+    confirm(client, checked(person("eve")))
+    assert SyncState.objects.get(environment=other).due_at < timezone.now()
+
+
+def test_the_registration_is_the_first_entry_of_what_it_does(client, user):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(person("eve"))
+    client.post(url("proposed-roles", proposed), ladder({guest: 5}))
+    before = len(messages())
+    confirm(client, proposed)
+    assert [one.split("'")[0] for one in messages()[before:]] == ["Registered environment ", "Role ", "Created user "]
+
+
+def test_what_nobody_was_shown_is_not_registered(client, user):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(person("eve"))
+    changes = (
+        lambda: client.post(url("proposed-roles", proposed), ladder({guest: 5})),
+        lambda: client.post(url("proposed-users", proposed), row("eve", email="eve@evil.example")),
+        lambda: client.post(url("proposed-users", proposed), row("eve", email="eve@evil.example", role=guest)),
+        lambda: client.post(url("proposed-users", proposed), row("eve", is_chosen=False)),
+    )
+    for change in changes:
+        page = seen(client, proposed)
+        change()
+        response = client.post(url("confirm-registration", proposed), {"seen": page})
+        assert response.status_code == 409
+        assert "changed since you looked at it" in text(response)
+    assert Environment.objects.get().registration == "checked"
+    assert confirm(client, proposed).status_code == 302
+
+
+def test_people_of_proposals_are_forgotten_after_some_days(client, user):
+    proposed = checked(person("eve"))
+    client.post(url("proposed-users", proposed), row("eve", email="eve@example.org"))
+    tasks.tick()
+    assert RegistrationDraft.objects.get().people
+    Environment.objects.update(created_at=timezone.now() - timedelta(days=8))
+    now = timezone.now()
+    contact = proposed.contacts.create(
+        purpose="register", epoch=1, worker="w", pid=1, expires_at=now, closed_at=now, outcome="completed"
+    )
+    tasks.tick()
+    assert RegistrationDraft.objects.get().people  # it was asked again meanwhile
+
+    contact.delete()
+    tasks.tick()
+
+    draft = RegistrationDraft.objects.get()
+    assert (draft.people, draft.choices) == ([], {})
+    assert "forgotten after 7 days" in text(client.get(url("proposed-users", proposed)))
+    assert confirm(client, proposed).status_code == 302
 
 
 @pytest.mark.parametrize("name", ["proposed-roles", "proposed-users"])

@@ -17,6 +17,12 @@ from tests.factories import actor, create_environment
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
+
+
 @contextmanager
 def server(status=500, body=b"{}", content_type="application/problem+json", date="", **headers):
     """An environment that answers everything alike."""

@@ -9,12 +9,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from environments import conversation, gate, maintenance, operations, registry, sync
-from environments.models import (
-    Contact,
-    Environment,
-    Purpose,
-    RefusedOperation,
-)
+from environments.models import Contact, Environment, Purpose, RefusedOperation
 from environments.operations import Activity, Operation
 from lifetime import policy
 from lifetime.models import Level, Role
@@ -130,6 +125,12 @@ def test_synchronizing_and_editing_are_refused_by_the_domain_too():
     with pytest.raises(gate.InMaintenance, match=r"Editing environment details is disabled"):
         registry.edit(environment, {"name": "Another"}, by=actor())
     assert Environment.objects.get().name == "Production"
+
+
+@pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
 
 
 @committed

@@ -15,6 +15,12 @@ BOARD = {"name": "Board", "entry_point": "https://development.example.com/Board/
 
 
 @pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
+
+
+@pytest.fixture
 def user(client):
     user = create_user(name="Ada Lovelace", username="ada")
     client.force_login(user)

@@ -1,7 +1,9 @@
 """Testing a provider before it is activated: what is found, and what is never asked."""
 
 import json
+import socket
 import threading
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -125,7 +127,7 @@ def test_the_page_asks_a_worker_and_shows_what_it_found(client, user, login):  #
     assert "It shows 1 key" in state
     assert "hx-trigger" not in state
     assert SECRET not in state
-    event = AuditEvent.objects.get(message="Tested authentication provider 'Company'")
+    event = AuditEvent.objects.get(message="Requested a test of authentication provider 'Company'")
     assert (event.actor_username, event.kind) == ("ada", "view")
 
 
@@ -279,7 +281,86 @@ def test_loopback_is_for_trying_things_out_only(login, settings):
     assert login.asked == []
 
 
+WHERE = {"well-known URL": "well_known_url", "keys": "jwks_uri"}
+
+
+@pytest.mark.parametrize("where", WHERE.values(), ids=WHERE)
+def test_an_environment_in_maintenance_is_not_asked_as_a_provider_either(login, where):
+    provider = create(well_known_url=login.address)
+    with running() as other:
+        address = login.issuer
+        if where == "jwks_uri":
+            address, login.members["jwks_uri"] = other.issuer, f"{other.issuer}/jwks"
+        environment = create_environment(name="Production", address=f"{address}/there")
+        maintenance.enable(environment, by=actor(), reason="Upgrade")
+
+        test = look_at(provider)
+
+        assert test.status == "failed"
+        assert f"{environment} is in maintenance mode since" in texts(test)[-1]
+        assert "Ada Lovelace enabled it: “Upgrade”" in texts(test)[-1]
+        assert other.asked == []
+        assert login.asked == ([DISCOVERY] if where == "jwks_uri" else [])
+        maintenance.disable(environment, by=actor(), reason="Done")
+        assert look_at(provider).status == "passed"
+
+
+UNPRINTABLE = {"nul": "a\x00b", "lone surrogate": "a\ud800b", "line": "a\nb"}
+
+
+@pytest.mark.parametrize("said", UNPRINTABLE.values(), ids=UNPRINTABLE)
+@pytest.mark.parametrize("name", ["issuer", "jwks_uri", "token_endpoint"])
+def test_what_cannot_be_printed_ends_no_test(login, name, said):
+    login.members[name] = said
+    test = look_at(create(well_known_url=login.address))
+    assert test.status == "failed"
+    assert all(one["text"].isprintable() for one in test.findings)
+
+
+def many_addresses(monkeypatch, count):
+    """A name that has so many addresses of this machine."""
+    found = socket.getaddrinfo
+
+    def resolve(host, port, *args, **options):
+        if host != "many.example":
+            return found(host, port, *args, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{2 + one}", port)) for one in range(count)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_some_addresses_of_a_name_are_tried_only(settings, monkeypatch):
+    settings.LOOPBACK_PROVIDERS = True
+    many_addresses(monkeypatch, 9)
+    with socket.create_server(("127.0.0.10", 0)) as last:
+        with pytest.raises(outside.Trouble, match="cannot be reached"):
+            outside.try_connection("many.example", last.getsockname()[1], with_tls=False)
+        last.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            last.accept()
+
+
+def test_many_silent_addresses_have_one_deadline(settings, monkeypatch):
+    settings.LOOPBACK_PROVIDERS = True
+    monkeypatch.setattr(outside, "CONNECT_SECONDS", 0.4)
+    monkeypatch.setattr(outside, "SECONDS", 0.6)
+    many_addresses(monkeypatch, 4)
+    with socket.create_server(("", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(outside.Trouble, match="did not take the connection"):
+            outside.try_connection("many.example", silent.getsockname()[1], with_tls=True)
+        assert time.monotonic() - began < 1.2
+
+
 # LDAP
+
+
+def test_an_environment_in_maintenance_is_no_ldap_server_either(directory):
+    address = directory.address.replace("ldap:", "http:")
+    maintenance.enable(create_environment(name="Production", address=address), by=actor(), reason="Upgrade")
+    test = look_at(with_directory(directory))
+    assert "Production is in maintenance mode since" in texts(test)[0]
+    assert directory.binds == []
 
 
 def with_directory(directory, secret=directories.PASSWORD, **changes):

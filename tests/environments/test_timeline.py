@@ -1,6 +1,7 @@
 """The timeline of an environment: what it shows of which time, for whom, and at what cost."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
@@ -201,8 +202,9 @@ def test_plans_that_the_person_may_not_see_are_not_shown(client, environment):
     hidden = create_application("Payroll")
     secret = plan(10, None, environment, ago, timezone.now())
     PlanOperation.objects.create(
-        plan=secret, application=hidden, application_key=hidden.key, application_name=hidden.name, kind="deploy"
-    )
+        plan=secret, application=hidden, application_key=hidden.key, application_name=hidden.name, kind="deploy",
+        version_key=uuid4(), version_number="1.0",
+    )  # fmt: skip
     page = reverse("environments:timeline", args=[environment.key])
 
     client.force_login(create_user(role=role))

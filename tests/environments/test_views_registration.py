@@ -298,3 +298,18 @@ def test_a_correction_keeps_what_was_chosen(client, user, platform):
     confirm(client, corrected)
     assert RoleLevel.objects.get().level == 5
     assert User.objects.count() == 1
+
+
+def test_what_was_chosen_for_another_purpose_or_place_is_not_carried_over(client, user, platform):
+    guest = Role.objects.create(name="Guest")
+    proposed = checked(client, platform, person("eve"), purpose="Development")
+    client.post(url("proposed-roles", proposed), ladder({guest: 5, Role.objects.developer(): 5}))
+    client.post(url("proposed-users", proposed), row("eve", is_chosen=False))
+    production = typed(address=platform.address, token=platform.token, purpose="Production")
+
+    response = client.post(url("proposal", proposed), production)
+    draft = RegistrationDraft.objects.get()
+    assert (draft.levels, list(draft.choices)) == ({}, [newcomers.id_of("eve")])
+
+    client.post(response.url, {**production, "address": "https://another.example.com"})
+    assert RegistrationDraft.objects.get().choices == {}

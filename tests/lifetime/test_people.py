@@ -12,6 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import AuditEvent
+from lifetime import people
+from lifetime.changes import Author, Refused
 from lifetime.models import Role, User
 from lifetime.passwords import MixedCharacters
 from lifetime.templatetags import console
@@ -67,6 +69,24 @@ def test_createsuperuser_makes_an_administrator(monkeypatch):
     assert user.role.name == "Administrator"
     assert user.manages_infrastructure
     assert user.is_staff
+
+
+def test_nobody_gets_the_e_mail_address_of_somebody_else():
+    create_user(username="ada", email="ada@example.org")
+    eve = create_user(username="eve")
+    double = create_user(username="double", email="ada@example.org")  # from before this was refused
+    values = {"username": "kim", "name": "Kim", "email": "ADA@Example.org", "role": Role.objects.developer()}
+    with pytest.raises(Refused, match="has the e-mail address"):
+        people.create(**values, by=Author())
+    with pytest.raises(Refused, match="has the e-mail address"):
+        people.edit(eve, {"email": "Ada@example.org"}, by=Author())
+    assert people.edit(double, {"name": "Twice"}, by=Author()).name == "Twice"
+    assert people.edit(eve, {"email": "EVE@example.org"}, by=Author()).email == "EVE@example.org"
+
+
+def test_a_username_is_as_long_as_it_becomes():
+    with pytest.raises(Refused, match="150 at most"):
+        people.clean_username("ﬃ" * 60)
 
 
 def test_inactive_people_manage_nothing():

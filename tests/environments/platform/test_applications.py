@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.platforms import Platform, Refused
+from tests.platforms import OWN_PROCESS, Platform, Refused, place_or_process
 
 APPLICATION = {
     "key", "name", "kind", "description", "url_path", "is_system", "version", "version_key", "is_modified",
@@ -14,6 +14,11 @@ MODULE = {
     "key", "name", "kind", "description", "version_key", "hash", "is_modified", "changed_at", "changed_by",
     "consistency", "consistency_message",
 }  # fmt: skip
+
+
+@pytest.fixture
+def platform(request):
+    yield from place_or_process(request)
 
 
 def feed(platform, since="0", limit=500) -> dict:
@@ -56,6 +61,7 @@ def test_pages_join_to_the_whole(platform):
     assert cursor == whole["cursor"]
 
 
+@OWN_PROCESS
 def test_only_changes_come_after_a_cursor(platform):
     start = feed(platform)
     digests = platform.call("GET", "/digests").json

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.platforms import Platform
+from tests.platforms import OWN_PROCESS, Platform, place_or_process
 
 DOCUMENTS = ["/facts", "/permissions", "/settings", "/security", "/technical-previews", "/authentication"]
 ROLE = {"key": "r1", "name": "Developer", "level": 4, "create_applications": True, "add_system_dependencies": False}
@@ -28,6 +28,11 @@ AUTHENTICATION = {
         "secrets": ["hunter4", ""],
     },
 }
+
+
+@pytest.fixture
+def platform(request):
+    yield from place_or_process(request)
 
 
 def canonical(value) -> bytes:
@@ -70,6 +75,7 @@ def test_digests_are_those_of_the_documents(platform):
     ("path", "name", "value"),
     [("/permissions", "permissions", PERMISSIONS), ("/settings", "settings", SETTINGS)],
 )
+@OWN_PROCESS
 def test_what_is_put_is_what_is_answered_and_kept(platform, path, name, value):
     reply = platform.call("PUT", path, value)
     platform.restart()
@@ -87,6 +93,7 @@ def test_the_console_names_the_environment(platform):
     assert platform.log()[-1]["environment"] == "Sandbox"
 
 
+@OWN_PROCESS
 def test_secrets_are_stored_but_shown_masked(platform):
     reply = platform.call("PUT", "/authentication", AUTHENTICATION)
     platform.restart()
@@ -186,6 +193,7 @@ def test_a_body_too_large_or_of_another_type_is_refused(platform):
     assert (text.status, text.problem) == (415, "bad-media-type")
 
 
+@OWN_PROCESS
 def test_a_chunked_body_too_large_is_refused(platform):
     import http.client
 

@@ -4,10 +4,15 @@ import http.client
 
 import pytest
 
-from tests.platforms import package
+from tests.platforms import OWN_PROCESS, package, place_or_process
 
 WEB = {"index.html": b"<h1>Hotel</h1>"}
 INHERITED = {"content_security_policy": None, "force_https_screens": None}
+
+
+@pytest.fixture
+def platform(request):
+    yield from place_or_process(request)
 
 
 @pytest.fixture
@@ -32,6 +37,7 @@ def policy_of(platform, path="/Hotel/"):
     return get(platform, path).headers["Content-Security-Policy"]
 
 
+@OWN_PROCESS
 def test_an_application_has_a_policy_of_its_own_at_once_and_after_a_restart(platform, hotel):
     path = f"/applications/{hotel['key']}/security"
     assert platform.call("GET", path).json == INHERITED
@@ -52,6 +58,7 @@ def test_an_application_has_a_policy_of_its_own_at_once_and_after_a_restart(plat
     assert "Security settings were changed." in str(platform.call("GET", f"/applications/{hotel['key']}/logs").json)
 
 
+@OWN_PROCESS
 def test_it_comes_before_the_policy_of_the_environment(platform, hotel):
     everywhere = {"enabled": True, "directives": {"default-src": ["'none'"]}}
     security = platform.call("GET", "/security").json
@@ -65,6 +72,7 @@ def test_it_comes_before_the_policy_of_the_environment(platform, hotel):
     assert policy_of(platform) == "default-src 'none'"
 
 
+@OWN_PROCESS
 def test_browsers_that_come_without_https_are_led_to_it_where_it_is_forced(platform, hotel):
     proxied = {"X-Forwarded-Proto": "http", "Host": "apps.example.com:8080"}
     assert get(platform, "/Hotel/", **proxied).status == 200

@@ -5,6 +5,12 @@ from uuid import uuid4
 import pytest
 
 
+@pytest.fixture
+def platform(places):
+    """One that other tests have not touched; the process is theirs, too."""
+    return next(places)
+
+
 def test_templates_are_offered(platform):
     templates = platform.call("GET", "/templates").json["templates"]
 

@@ -11,9 +11,14 @@ import pytest
 
 from environments.platform import packages
 from environments.platform.canonical import canonical, digest
-from tests.platforms import BY, Platform
+from tests.platforms import BY, OWN_PROCESS, Platform, place_or_process
 
 NAME = "Back Office"  # 2.11.0 in development, modified
+
+
+@pytest.fixture
+def platform(request):
+    yield from place_or_process(request)
 
 
 @pytest.fixture
@@ -45,6 +50,7 @@ def test_tagging_makes_a_version_and_the_application_is_no_longer_modified(platf
     assert "Tagged version 2.12.0." in str(platform.call("GET", f"/applications/{key}/logs").json)
 
 
+@OWN_PROCESS
 def test_the_history_begins_with_what_it_came_with_and_outlives_a_restart(platform, key):
     first = platform.tag(key, "2.12").json
     second = platform.tag(key, "2.13").json

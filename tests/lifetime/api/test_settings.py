@@ -8,7 +8,7 @@ from audit.models import AuditEvent
 from environments import maintenance
 from environments.models import Application, ApplicationBlock, Environment, Module, ModuleVersion
 from environments.security import REQUIRED
-from lifetime.models import Level, RoleLevel, Team
+from lifetime.models import Level, Role, RoleLevel, Team, User
 from tests.factories import actor, create_environment, create_user
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.api.test_applications import give_module, publish
@@ -201,6 +201,46 @@ def test_an_environment_is_registered_when_its_connection_is_good(platform):
     refused(caller.post("environments", {**body, "EnvironmentAddress": "http://169.254.169.254"}), 400)
     unknown = [{"RoleKey": str(uuid4()), "PermissionLevel": 4}]
     refused(caller.post("environments", {**body, "EnvironmentRolePermissions": unknown}), 400, "no role")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_refused_registration_leaves_nothing(platform):
+    caller = create_caller()
+    create_user()
+    role = create_role("Tester")
+    body = {
+        "EnvironmentName": "Development",
+        "EnvironmentAddress": platform.address,
+        "ServiceCenterPassword": platform.token,
+    }
+    contradiction = {"RoleKey": str(role.key), "PermissionLevel": 2, "CanCreateApplications": True}
+    built_in = {"RoleKey": str(Role.objects.administrator().key), "PermissionLevel": 2}
+    with working():
+        for wanted, words in ((contradiction, "Create Applications needs"), (built_in, "built in")):
+            refused(caller.post("environments", {**body, "EnvironmentRolePermissions": [wanted]}), 400, words)
+            assert not Environment.objects.exists()
+    assert not AuditEvent.objects.filter(message__startswith="Registered").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_program_registers_and_imports_nobody(platform):
+    caller = create_caller()
+    create_user()
+    role = create_role("Tester")
+    people = [{"key": "1", "username": "eve", "name": "Eve", "email": "eve@example.org", "role_key": "1"}]
+    known = {"roles": [{"key": "1", "name": "Developer", "level": 5}], "users": people, "teams": []}
+    platform.call("PUT", "/permissions", known)
+    body = {
+        "EnvironmentName": "Development",
+        "EnvironmentAddress": platform.address,
+        "ServiceCenterPassword": platform.token,
+        "EnvironmentRolePermissions": [{"RoleKey": str(role.key), "PermissionLevel": 4}],
+    }
+    with working():
+        assert caller.post("environments", body).json()["ImportedUsers"] == []
+    assert not User.objects.filter(username="eve").exists()
+    event = AuditEvent.objects.get(message__startswith="Role 'Tester' permissions")
+    assert event.actor_name == caller.account.actor().name
 
 
 @pytest.mark.django_db(transaction=True)
