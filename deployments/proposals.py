@@ -343,7 +343,7 @@ def option_of(operation: PlanOperation) -> Option:
 
 def rows(plan: DeploymentPlan, held: Permissions) -> list[Row]:
     """The operations of a plan, in its order, with what is possible for each now."""
-    operations = list(plan.operations.all())
+    operations = sorted(plan.operations.all(), key=lambda one: (one.position, one.pk))
     found: dict[UUID, Candidate] = {}
     if plan.source is not None:
         keys = [one.application_key for one in operations]
@@ -368,7 +368,7 @@ def zones_of(target: Environment) -> tuple[tuple[str, str], ...]:
 
 def with_added(plan: DeploymentPlan, added: Iterable[Candidate]) -> list[Choice]:
     """The plan's choices and, behind them, what is proposed for these applications, each once."""
-    kept = [choice_of(operation) for operation in plan.operations.all()]
+    kept = [choice_of(one) for one in sorted(plan.operations.all(), key=lambda one: (one.position, one.pk))]
     known = {one.application_key for one in kept}
     return kept + [one.choice(one.default) for one in added if one.key not in known]
 

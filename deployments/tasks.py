@@ -25,3 +25,4 @@ def tick() -> None:
     packages.tidy()
     references.prune()
     journal.prune()
+    plans.prune()

@@ -115,8 +115,8 @@ def store(plan_id: int, host: UUID, outcome: Outcome) -> None:
                 entries = _fail(plan, outcome)
         plan.claimed_by, plan.attempts = None, 0
         wait = outcome.seconds if isinstance(outcome, GoOn) else 0.0
-        if plan.status == PlanStatus.ABORTED and plan.remote == Remote.STARTED:
-            wait = max(wait, ASKED_AGAIN_AFTER)
+        if isinstance(outcome, Failed) and plan.status == PlanStatus.ABORTED and plan.remote == Remote.STARTED:
+            wait = ASKED_AGAIN_AFTER
         plan.claimed_until = timezone.now() + timedelta(seconds=wait) if wait else None
         plan.save(update_fields=STORED)
         if entries:

@@ -322,7 +322,7 @@ def test_an_environment_that_was_unregistered_ends_the_plan(scene):
     plan = advanced(plan)
 
     assert plan.status == "aborted"
-    assert "not registered" in plan.abort_reason
+    assert plan.abort_reason == "Ada Lovelace unregistered environment 'Production'."
 
 
 def test_two_hosts_deploy_once(scene):
