@@ -70,8 +70,11 @@ def save(
 ) -> DeploymentPlan:
     """Keep the plan for others to see and run, with its label and notes where they are given."""
     with changing(plan, revision) as plan:
+        before = (plan.label, plan.notes)
         plan.label = plan.label if label is None else _clean_label(label)
         plan.notes = plan.notes if notes is None else _clean_notes(notes)
+        if not plan.is_draft and (plan.label, plan.notes) == before:
+            return plan  # whoever saved it last did so
         note_saved(plan, by)
         plan.save(update_fields=["label", "notes", *SAVED])
         log.record(f"Saved deployment plan '{plan.audit_object.name}'", plan.audit_object, by=by)
@@ -127,6 +130,8 @@ def set_settings(
     """Settings to apply with the deployment, by application key: bodies of the Environment API's PUT settings."""
     texts = sealed(documents)
     with changing(plan, revision) as plan:
+        if not texts:
+            return plan
         names = ", ".join(keep_settings(plan, texts))
         _note_edit(plan)
         log.record(

@@ -130,7 +130,8 @@ def start(
         PlanStep.objects.bulk_create(
             PlanStep(plan=plan, position=position, name=name) for position, name in enumerate(StepName.values, start=1)
         )
-        journal.write(plan, Line(message=f"{by.name} started the deployment of {len(operations)} applications."))
+        what = journal.counted(len(operations), "application")
+        journal.write(plan, Line(message=f"{by.name} started the deployment of {what}."))
         enqueue(ADVANCE)
         launched = log.Entry(
             message=f"Launched deployment plan '{plan.audit_object.name}'",

@@ -11,7 +11,7 @@ from deployments import packages, transfer
 from deployments.execution import following, outcomes, stopping
 from deployments.execution.outcomes import Failed, Outcome
 from deployments.execution.work import Work, in_database
-from deployments.journal import Line
+from deployments.journal import Line, counted
 from deployments.models import PlanOperation, Remote, StepName
 from environments import gate, tagging
 from environments.environment_api import DeploymentState, VersionItem, canonical, read
@@ -87,7 +87,7 @@ async def _transfer(
     progress: dict[str, int] = {}
     total = sum(package.size or 0 for package in offered)
     if work.plan.trouble_since is None:  # else it was said when it was tried first
-        what = f"Uploading {len(offered)} packages, {total:,} bytes,"
+        what = f"Uploading {counted(len(offered), 'package')}, {counted(total, 'byte')},"
         line = Line(
             message=f"{what} from {work.plan.source or 'the console'} to {work.plan.target}.", step=StepName.RETRIEVING
         )
@@ -103,7 +103,7 @@ async def _transfer(
     await in_database(outcomes.store_transferred, work.plan.pk, work.host, dict(progress))
     if sent or work.plan.trouble_since is None:
         there = f" {total - sent:,} were there already." if sent < total else ""
-        done = Line(message=f"{sent:,} bytes were uploaded.{there}", step=StepName.RETRIEVING)
+        done = Line(message=f"Uploaded {counted(sent, 'byte')}.{there}", step=StepName.RETRIEVING)
         await in_database(outcomes.write, work.plan.pk, work.host, done)
 
 

@@ -25,6 +25,11 @@ PUBLIC = (
 )  # fmt: skip
 
 
+def counted(number: int, noun: str) -> str:
+    """1 file, 2 files."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class ApplicationOrder(Strict):
     application_key: Key
     package: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]

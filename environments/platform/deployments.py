@@ -23,6 +23,7 @@ from environments.platform.deployment import (
     ContinueBody,
     Deployment,
     NewDeploymentBody,
+    counted,
 )
 from environments.platform.packages import BadPackage, Package
 from environments.platform.schemas import bad_body, check
@@ -126,7 +127,7 @@ class Deployments:
                 canonical(state),
                 self._environment.now(),
             )
-            deployment.log(f"Started by {order.by.name}: {len(state['applications'])} applications.")
+            deployment.log(f"Started by {order.by.name}: {counted(len(state['applications']), 'application')}.")
             deployment.save()
         self._active[id_] = deployment
         self._run(deployment)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from environments.platform import clock, configuration, journal, packages, publishing, references, sites, versions
 from environments.platform import content as contents
 from environments.platform.answers import Problem
+from environments.platform.deployment import counted
 from environments.platform.packages import BadPackage, Package
 from environments.platform.publishing import Arrival
 from environments.platform.shelf import full_disk_is_a_problem, in_thread, remove, size_of, synchronize
@@ -30,7 +31,8 @@ async def retrieve(deployment: Deployment) -> Interventions:
         package = await _read(path, checksum)
         deployment.packages[checksum] = package
         size = sum(size for _, size in package.files.values())
-        deployment.log(f"{application['name']} {application['version']}: {len(package.files)} files, {size:,} bytes.")
+        what = f"{counted(len(package.files), 'file')}, {counted(size, 'byte')}"
+        deployment.log(f"{application['name']} {application['version']}: {what}.")
     return []
 
 
@@ -56,7 +58,7 @@ async def analyze_processes(deployment: Deployment) -> Interventions:
         if names:
             message = f"{known['name']}: running processes would change: {', '.join(names)}."
             found.append(_intervention("process_impact", application["application_key"], message, names))
-    deployment.log(f"{len(found)} applications with running processes that would change.")
+    deployment.log(f"{counted(len(found), 'application')} with running processes that would change.")
     return found
 
 
@@ -77,7 +79,7 @@ async def generate(deployment: Deployment) -> Interventions:
         with full_disk_is_a_problem():
             count = await _compile(path, package, folder)
         deployment.state["sites"][application["application_key"]] = site
-        deployment.log(f"{application['name']}: compiled {count} files.")
+        deployment.log(f"{application['name']}: compiled {counted(count, 'file')}.")
     deployment.save()
     return []
 
@@ -101,7 +103,7 @@ async def analyze_database(deployment: Deployment) -> Interventions:
         _intervention("broken_reference", one.application_key, one.message, list(one.names))
         for one in _broken(deployment)
     ]
-    deployment.log(f"{len(found)} things to decide." if found else "Nothing to decide.")
+    deployment.log(f"{counted(len(found), 'thing')} to decide." if found else "Nothing to decide.")
     return found
 
 
@@ -115,7 +117,7 @@ async def distribute(deployment: Deployment) -> Interventions:
             (staging / site).replace(shelf.site(site))
         synchronize(shelf.sites)
     remove(staging)
-    deployment.log(f"{len(deployment.state['sites'])} sites are in place.")
+    deployment.log(f"In place: {counted(len(deployment.state['sites']), 'site')}.")
     return []
 
 
