@@ -175,10 +175,11 @@ def workers():
         assert not thread.is_alive()
 
 
-def wait_for(condition, *, seconds=20.0):
+def wait_for(condition, *, seconds=20.0, told=lambda: ""):
+    """Until it has come about; `told` says how things are when it does not."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come about"
+        assert time.monotonic() < until, f"it did not come about: {told()}"
         time.sleep(0.02)
 
 

@@ -35,6 +35,12 @@ PATIENCE = 60 + PLANS  # seconds
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+
+def standing(plan):
+    names = ("number", "status", "information", "step", "remote", "claimed_by", "claimed_until", "attempts")
+    return f"{[(name, str(getattr(plan, name))) for name in names]}: {scenes.told(plan)}"
+
+
 SHARED = """
 SELECT a.plan_id, b.plan_id FROM deployments_planoperation a
 JOIN deployments_planoperation b ON b.application_key = a.application_key AND b.plan_id > a.plan_id
@@ -167,7 +173,7 @@ def test_no_plan_is_stuck_and_every_version_is_one_that_a_plan_put_there(platfor
         assert chaos.errors == []
         plans_of_it = DeploymentPlan.objects.exclude(status="saved")
         unsettled = plans_of_it.in_progress() | plans_of_it.filter(remote="started")
-        scenes.wait_for(lambda: not unsettled.exists(), seconds=60)
+        scenes.wait_for(lambda: not unsettled.exists(), seconds=60, told=lambda: "\n".join(map(standing, unsettled)))
 
     assert plans_of_it.count() == PLANS
     assert not PlanModule.objects.exists()
