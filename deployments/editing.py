@@ -73,8 +73,9 @@ def save(
         before = (plan.label, plan.notes)
         plan.label = plan.label if label is None else _clean_label(label)
         plan.notes = plan.notes if notes is None else _clean_notes(notes)
-        if not plan.is_draft and (plan.label, plan.notes) == before:
-            return plan  # whoever saved it last did so
+        is_asked_for = label is None and notes is None
+        if not is_asked_for and not plan.is_draft and (plan.label, plan.notes) == before:
+            return plan  # who only passes by has saved nothing
         note_saved(plan, by)
         plan.save(update_fields=["label", "notes", *SAVED])
         log.record(f"Saved deployment plan '{plan.audit_object.name}'", plan.audit_object, by=by)

@@ -176,7 +176,7 @@ def test_a_developer_makes_a_plan_and_an_operator_runs_it(signed_in_page, visit,
         expect(stage(page, name)).to_be_visible()
     expect(stage(page, "Generating and compiling code")).to_contain_text("Running", timeout=PATIENCE)
     log = page.get_by_role("log")
-    expect(log).to_contain_text("Grace Hopper started the deployment of 1 applications.")
+    expect(log).to_contain_text("Grace Hopper started the deployment of 1 application.")
     expect(page.get_by_role("button", name="Abort")).not_to_have_attribute("aria-disabled", "true")
     screenshot(page, "story-plan-running")
     expect(stage(page, "Updating database")).to_contain_text("Running", timeout=PATIENCE)

@@ -522,3 +522,15 @@ def test_settings_go_when_their_plan_has_ended(source, target):
     assert [bool(one.operations.get().settings) for one in (saved, finished, lately, long_ago)] == [
         True, False, True, False,
     ]  # fmt: skip
+
+
+def test_who_changes_nothing_has_not_saved_it(source, target):
+    hotel = create_application(source)
+    plan = plans.create(source, target, by=actor(), choices=[deploying(hotel)])
+    plan = plans.save(plan, by=actor("Grace Hopper"), revision=plan.revision, label="Friday's", notes="")
+
+    again = plans.save(plan, by=actor("Alan Turing"), revision=plan.revision, label="Friday's", notes="")
+    assert (again.saved_by, messages().count(f"Saved deployment plan '#{plan.number}'")) == ("Grace Hopper", 1)
+
+    again = plans.save(plan, by=actor("Alan Turing"), revision=plan.revision)
+    assert (again.saved_by, messages().count(f"Saved deployment plan '#{plan.number}'")) == ("Alan Turing", 2)
