@@ -12,6 +12,7 @@ from environments import (
     blocked_addresses,
     plugins,
     tagging,
+    version_removal,
 )
 from environments.application_tasks import Work
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 _ALL: tuple[Work[Any], ...] = (
     tagging.TAG,
     tagging.READ_VERSIONS,
+    version_removal.REMOVE,
     application_settings.READ,
     application_settings.CHANGE,
     application_security.READ,

@@ -89,6 +89,20 @@ def versions_refused(subject: Subject) -> None:
         raise Failed("a refused tag changed the digests")
 
 
+@rule("versions-removal-refused", "the version that runs is not removed, nor one that is not there; nothing changes")
+def versions_removal_refused(subject: Subject) -> None:
+    application = _application(subject, "versions")
+    require_writes(subject)
+    path = f"/applications/{application['key']}/versions"
+    subject.ask("DELETE", f"{path}/{nobody()}").expect_problem(404, "version-unknown")
+    subject.ask("DELETE", f"/applications/{nobody()}/versions/{nobody()}").expect_problem(404, "application-unknown")
+    if application["version_key"] is not None:
+        before = subject.ask("GET", path).body
+        subject.ask("DELETE", f"{path}/{application['version_key']}").expect_problem(409, "version-in-use")
+        if subject.ask("GET", path).body != before:
+            raise Failed(f"GET {path} answers something else after a refused removal")
+
+
 @rule("references", "references have the shape of the contract; those of a version are the same each time")
 def references(subject: Subject) -> None:
     application = _application(subject, "references")

@@ -14,6 +14,7 @@ from environments.models.sealed import SealedText
 class TaskKind(models.TextChoices):
     TAG = "tag", "Tagging a version"
     READ_VERSIONS = "read_versions", "Reading the versions"
+    REMOVE_VERSION = "remove_version", "Removing a version"
     READ_SETTINGS = "read_settings", "Reading the settings"
     CHANGE_SETTINGS = "change_settings", "Changing the settings"
     READ_SECURITY = "read_security", "Reading the security settings"

@@ -42,6 +42,12 @@ async def post_version(call: Call) -> Answer:
     return json_answer(version, 201 if is_new else 200)
 
 
+async def delete_version(call: Call) -> Answer:
+    application = call.environment.require(call.parameters["key"])
+    versions.remove(call.environment, application, call.parameters["version_key"])
+    return Answer(204)
+
+
 async def get_references(call: Call) -> Answer:
     environment = call.environment
     application = environment.require(call.parameters["key"])
@@ -217,7 +223,7 @@ def _document(call: Call, value: Any) -> Answer:
 
 ROUTES: dict[str, dict[str, Handler]] = {
     "/applications/{key}/versions": {"GET": get_versions, "POST": post_version},
-    "/applications/{key}/versions/{version_key}": {"GET": get_version},
+    "/applications/{key}/versions/{version_key}": {"GET": get_version, "DELETE": delete_version},
     "/applications/{key}/versions/{version_key}/package": {"GET": get_package_of_version},
     "/packages/{digest}": {"GET": get_package, "PUT": put_package},
     "/templates": {"GET": get_templates},

@@ -167,6 +167,15 @@ CREATE TABLE application_security (
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 3;
 """
+REMOVALS = """
+CREATE TABLE version_removal (  -- cursors are not given twice, though the newest version may be removed
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    application TEXT NOT NULL,
+    sequence INTEGER NOT NULL,  -- the highest that was removed
+    PRIMARY KEY (environment, application)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 4;
+"""
 
 
 class EnvironmentRow(NamedTuple):
@@ -196,6 +205,8 @@ class Store:
             self._db.executescript(f"BEGIN IMMEDIATE; {CAPABILITIES} COMMIT;")
         if self._one("PRAGMA user_version") == 2:
             self._db.executescript(f"BEGIN IMMEDIATE; {PROTECTION} COMMIT;")
+        if self._one("PRAGMA user_version") == 3:
+            self._db.executescript(f"BEGIN IMMEDIATE; {REMOVALS} COMMIT;")
         self._burst: list[tuple[str, tuple[Any, ...]]] = []
         self._commit: asyncio.Task[None] | None = None
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pydantic import Field, StringConstraints
 
-from environments.platform import clock, journal, packages
+from environments.platform import clock, journal, packages, uploads
 from environments.platform import content as contents
 from environments.platform.answers import Problem
 from environments.platform.canonical import canonical
@@ -117,7 +117,8 @@ def add(
     manifest = {name: value for name, value in manifest.items() if name != "files"}
     environment.store.write(
         "INSERT INTO version (environment, application, key, sequence, body, manifest, web, digest, bytes, request)"
-        " SELECT ?1, ?2, ?3, coalesce(max(sequence), 0) + 1, ?4, ?5, ?6, ?7, ?8, ?9 FROM version"
+        " SELECT ?1, ?2, ?3, max(coalesce(max(sequence), 0), coalesce((SELECT sequence FROM version_removal"
+        " WHERE environment = ?1 AND application = ?2), 0)) + 1, ?4, ?5, ?6, ?7, ?8, ?9 FROM version"
         " WHERE environment = ?1 AND application = ?2 ON CONFLICT (environment, application, key) DO NOTHING",
         environment.id,
         application_key,
@@ -218,6 +219,34 @@ async def _build(
         digest, size = await in_thread(lambda stop: work(path, stop))
         shelf.keep(path, digest, durably=durably)
     return digest, size
+
+
+# Removing
+def remove(environment: Environment, application: Mapping[str, Any], key: str) -> None:
+    """Take a version out of the history; its package goes later, with others that nothing uses."""
+    row = require(environment, application, key)
+    number_of = f"Version {row.body['version']} of {application['name']}"
+    if key == application["version_key"]:
+        raise Problem(409, "version-in-use", "The version is in use", f"{number_of} is what runs here.")
+    if row.digest is not None and row.digest in environment.deployments.packages():
+        raise Problem(409, "version-in-use", "The version is in use", f"{number_of} is being deployed.")
+    with environment.changes():
+        environment.store.write(
+            "INSERT INTO version_removal (environment, application, sequence) VALUES (?, ?, ?)"
+            " ON CONFLICT (environment, application) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+            environment.id,
+            application["key"],
+            row.sequence,
+        )
+        environment.store.write(
+            "DELETE FROM version WHERE environment = ? AND application = ? AND key = ?",
+            environment.id,
+            application["key"],
+            key,
+        )
+        if row.digest is not None and row.bytes is not None and environment.shelf.package(row.digest).exists():
+            uploads.remember(environment, row.digest, row.bytes, application["key"])
+        journal.write(environment, application["key"], "Publish", f"Removed version {row.body['version']}.")
 
 
 # Tagging

@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 from audit import log
 from environments import gate
 from environments.environment_api import References, VersionItem, read
-from environments.models import Application, ApplicationStatus, Environment, Purpose
+from environments.models import Application, ApplicationStatus, Environment, Module, Purpose
 from environments.operations import explain
 from lifetime.models import Download, DownloadKind, DownloadPart, DownloadStatus, ServiceAccount
 from lifetime.queue import enqueue
@@ -58,6 +58,7 @@ def request(
     account: ServiceAccount,
     by: log.Actor,
     with_references: bool = False,
+    module: Module | None = None,
 ) -> Download:
     """Queue a file; raises gate.Refused. A package that the account asked for lately is not brought again."""
     with transaction.atomic():
@@ -69,7 +70,11 @@ def request(
             account=account,
             environment=locked,
             name=name[:200],
-            parameters={"applications": list(applications), "with_references": with_references},
+            parameters={
+                "applications": list(applications),
+                "with_references": with_references,
+                **({"module": str(module.key)} if module else {}),
+            },
         )
         enqueue("lifetime.api.tasks.fetch", download.pk)
         log.record(
@@ -144,7 +149,7 @@ async def _make(client: gate.Client, download: Download, file: IO[bytes]) -> Non
         with tempfile.TemporaryFile() as package:
             await _bring(client, applications[0], package)
             await _reach(download, DownloadStatus.PACKING)
-            await sync_to_async(_unpack_modules)(package, file)
+            await sync_to_async(_unpack_modules)(package, file, download.parameters.get("module", ""))
         return
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as solution:
         solution.writestr("solution.json", json.dumps({"name": download.name, "applications": applications}, indent=1))
@@ -200,12 +205,16 @@ def _tagged(environment_id: int, key: str) -> dict[str, str]:
     return wanted(one.application, one.version_key)
 
 
-def _unpack_modules(package: IO[bytes], file: IO[bytes]) -> None:
-    """A zip file for each module: what the manifest says of it, and in the first one the application's files."""
+def _unpack_modules(package: IO[bytes], file: IO[bytes], wanted_module: str) -> None:
+    """A zip file for each module, or for the wanted one: what the manifest says of it, and in the first one of the
+    manifest the application's files."""
     with zipfile.ZipFile(package) as inside, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as outside:
         manifest = json.loads(inside.read("manifest.json"))
         number = manifest["version"]["version"].partition(".")[0]
-        for place, module in enumerate(manifest["modules"]):
+        modules = [one for one in enumerate(manifest["modules"]) if wanted_module in ("", one[1]["key"])]
+        if not modules:
+            raise NoPackage("The version that the application is based on there does not have this module.")
+        for place, module in modules:
             with tempfile.TemporaryFile() as made:
                 with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as one:
                     one.writestr(f"{module['name']}.sln", SOLUTION)

@@ -7,7 +7,7 @@ from ninja import Router
 from pydantic import Field, StrictBool
 from typing_extensions import TypedDict
 
-from environments.models import Application, ApplicationStatus, Environment
+from environments.models import Application, ApplicationStatus, Environment, Module
 from lifetime.api import downloads, fetching, places
 from lifetime.api.answers import answer, errors
 from lifetime.api.request import ApiRequest, actor
@@ -17,6 +17,7 @@ from lifetime.models import Download, DownloadKind, DownloadStatus
 
 router = Router()
 SOURCE = "/environments/{key:environment}/applications/{key:application}/sourcecodeaccess"
+OF_MODULE = "/environments/{key:environment}/modules/{key:module}/sourcecodeaccess"
 BARE_KEY = {"responses": {200: {"content": {"text/plain": {"schema": {"type": "string", "format": "uuid"}}}}}}
 
 
@@ -81,6 +82,43 @@ def get_source_code_link(request: ApiRequest, environment: UUID, application: UU
     return _link(request, _own(request, environment, package, DownloadKind.SOURCE_CODE))
 
 
+@router.post(OF_MODULE, response={201: SourceCodeStatus, **errors(400, 403, 404)})
+def request_source_code_of_module(request: ApiRequest, environment: UUID, module: UUID) -> HttpResponse:
+    """Have the source code of one module packed, of the version that its application is based on there."""
+    request.concerned.add(environment)
+    found = Module.objects.select_related("application").filter(key=module, statuses__environment__key=environment)
+    if (one := found.first()) is None:
+        raise Http404("There is no such module in the environment.")
+    application, where = places.application_in(request, environment, one.application.key)
+    status = _readable(request, where, [application])[0]
+    download = fetching.request(
+        DownloadKind.SOURCE_CODE,
+        where,
+        [_wanted(status)],
+        name=f"{one.name} {status.version}.zip",
+        account=request.account,
+        by=actor(request),
+        module=one,
+    )
+    return answer(_source_status(download), 201)
+
+
+@router.get(OF_MODULE + "/{key:package}/status", response={201: SourceCodeStatus, **errors(400, 403, 404)})
+def get_source_code_status_of_module(
+    request: ApiRequest, environment: UUID, module: UUID, package: UUID
+) -> HttpResponse:
+    """Whether the source code is packed. What cannot be had is an error that says why."""
+    found = _own(request, environment, package, DownloadKind.SOURCE_CODE, module=module)
+    downloads.refuse_aborted(found)
+    return answer(_source_status(found), 201)
+
+
+@router.get(OF_MODULE + "/{key:package}/download", response={200: downloads.DownloadLink, **errors(400, 403, 404)})
+def get_source_code_link_of_module(request: ApiRequest, environment: UUID, module: UUID, package: UUID) -> HttpResponse:
+    """A link to the zip file, which has one zip file: the module's."""
+    return _link(request, _own(request, environment, package, DownloadKind.SOURCE_CODE, module=module))
+
+
 @router.post(
     "/environments/{key:environment}/solution", response={200: None, **errors(400, 403, 404)}, openapi_extra=BARE_KEY
 )
@@ -140,10 +178,12 @@ def _wanted(status: ApplicationStatus) -> dict[str, str]:
     return fetching.wanted(status.application, status.version_key)
 
 
-def _own(request: ApiRequest, environment: UUID, key: UUID, kind: DownloadKind) -> Download:
+def _own(
+    request: ApiRequest, environment: UUID, key: UUID, kind: DownloadKind, *, module: UUID | None = None
+) -> Download:
     request.concerned.add(environment)
     found = Download.objects.filter(key=key, kind=kind, account=request.account, environment__key=environment).first()
-    if found is None:
+    if found is None or found.parameters.get("module") != (str(module) if module else None):
         raise Http404("This account asked for no such thing there.")
     return found
 

@@ -13,7 +13,7 @@ from ninja.params.functions import Query
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from environments import application_tasks, gate, tagging
+from environments import application_tasks, gate, tagging, version_removal
 from environments.models import (
     Application,
     ApplicationStatus,
@@ -25,7 +25,7 @@ from environments.models import (
 from environments.operations import Operation
 from lifetime import policy
 from lifetime.api import places, untagged, waiting
-from lifetime.api.answers import NEVER, Failed, answer, errors, instant
+from lifetime.api.answers import NEVER, Failed, answer, errors, instant, nothing
 from lifetime.api.request import ApiRequest, actor
 from lifetime.api.schema import Body
 
@@ -131,6 +131,20 @@ def get_version(
     if _complete(request, of, list(shown)):
         shown = shown.all()
     return answer(records(list(shown), with_modules=include_modules)[0] if shown else _no_version(of))
+
+
+@router.delete("/applications/{key:application}/versions/{key:version}", response={204: None, **errors(400, 403, 404)})
+def remove_version(request: ApiRequest, application: UUID, version: UUID) -> HttpResponse:
+    """Remove a version that nothing uses. Answers when the environments that have the application have done it."""
+    of = places.application(request, application)
+    found = of.versions.filter(key=version).first() or _no_version(of)
+    for where in version_removal.places(found):
+        request.concerned.add(where.key)
+        policy.require(request.account, Operation.TAG_APPLICATIONS, where, application=of)
+    with waiting.place():
+        for task in version_removal.request(found, by=actor(request)):
+            waiting.until_over(task)
+    return nothing()
 
 
 @router.post(

@@ -306,7 +306,7 @@ def test_a_store_of_an_earlier_release_is_brought_up(tmp_path):
         platform.stop()
         with sqlite3.connect(tmp_path / "platform.sqlite3") as db:
             tables = ["content", "setting", "version", "package", "creation", "log_line", "block", "password", "event",
-                      "deployment", "deployment_line", "application_security"]  # fmt: skip
+                      "deployment", "deployment_line", "application_security", "version_removal"]  # fmt: skip
             for table in tables:
                 db.execute(f"DROP TABLE {table}")
             db.execute("PRAGMA user_version = 1")
@@ -315,3 +315,22 @@ def test_a_store_of_an_earlier_release_is_brought_up(tmp_path):
 
         key = platform.application(NAME)["key"]
         assert platform.tag(key, "2.12.0").status == 201
+
+
+def test_a_version_is_removed_unless_it_runs(platform, key):
+    first = platform.tag(key, "2.12").json
+    second = platform.tag(key, "2.13").json
+    aside = platform.tag(key, "2.14", base_version_key=first["key"]).json
+    path = f"/applications/{key}/versions"
+    cursor = platform.call("GET", path).json["cursor"]
+
+    assert platform.call("DELETE", f"{path}/{second['key']}").problem == "version-in-use"
+    for version in (first, aside):
+        assert platform.call("DELETE", f"{path}/{version['key']}").status == 204
+        again = platform.call("DELETE", f"{path}/{version['key']}")
+        assert (again.status, again.problem) == (404, "version-unknown")
+    assert {first["key"], aside["key"]}.isdisjoint(one["key"] for one in platform.versions(key))
+    assert platform.call("GET", f"{path}/{first['key']}/package").status == 404
+
+    new = platform.tag(key, "2.14").json  # the number is free again, the cursor is not
+    assert [one["key"] for one in platform.call("GET", f"{path}?since={cursor}").json["versions"]] == [new["key"]]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
 from audit.models import AuditEvent
 from environments import maintenance
@@ -137,6 +138,42 @@ def test_source_code_is_a_zip_file_with_one_for_each_module(caller, application,
     assert {"module.json", names[0].replace(".v3.zip", ".sln")} < set(first.namelist())
     assert any(name.startswith("web/") for name in first.namelist())
     refused(create_caller(username="other").get(f"{path}/{key}/status"), 404)
+
+
+def test_source_code_of_a_module_is_a_zip_file_with_its_own(caller, application, version, development):
+    module = application.modules.order_by("pk").last()
+    path = f"environments/{development.key}/modules/{module.key}/sourcecodeaccess"
+    response = caller.post(f"{path}/")
+    key = response.json()["PackageKey"]
+    assert (response.status_code, response.json()["Status"]) == (201, "InProgress")
+    refused(caller.get(f"{path}/{key}/download"), 400, "still being made")
+
+    fetching.carry_out(Download.objects.get(key=key).pk)
+
+    assert caller.get(f"{path}/{key}/status/").json()["Status"] == "Done"
+    outer = zipfile.ZipFile(io.BytesIO(body(fetch(caller, caller.get(f"{path}/{key}/download").json()["url"]))))
+    assert outer.namelist() == [f"{module.name}.v3.zip"]
+    inner = zipfile.ZipFile(io.BytesIO(outer.read(outer.namelist()[0])))
+    assert json.loads(inner.read("module.json"))["key"] == str(module.key)
+    whole = f"environments/{development.key}/applications/{application.key}/sourcecodeaccess"
+    refused(caller.get(f"{whole}/{key}/status"), 404)
+    refused(caller.post(path.replace(str(module.key), str(uuid4()))), 404, "no such module")
+    reader = create_caller(create_role(level=Level.MONITOR), "reader")
+    refused(reader.post(path), 403, "Open and Debug")
+
+    maintenance.enable(development, by=actor(), reason="Upgrade")
+    refused(caller.post(path), 400, "Upgrade")
+
+
+def test_a_module_that_the_version_does_not_have_has_no_code(caller, application, version, development):
+    module = application.modules.create(key=uuid4(), name="Newer", kind="eSpace", changed_at=timezone.now())
+    module.statuses.create(environment=development, changed_at=timezone.now())
+    path = f"environments/{development.key}/modules/{module.key}/sourcecodeaccess"
+    key = caller.post(path).json()["PackageKey"]
+
+    fetching.carry_out(Download.objects.get(key=key).pk)
+
+    refused(caller.get(f"{path}/{key}/status"), 500, "does not have this module")
 
 
 def test_a_solution_has_the_packages_of_its_applications_and_what_they_refer_to(

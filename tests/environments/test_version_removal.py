@@ -1,0 +1,102 @@
+"""Removing a version: what stands in its way, who is asked, and what the console knows afterwards."""
+
+import pytest
+
+from audit.models import AuditEvent
+from environments import gate, maintenance, tasks, version_removal
+from environments.application_tasks import TaskRefused
+from environments.models import ApplicationStatus, ApplicationTask, ApplicationVersion
+from lifetime.models import Level
+from tests.deployments.factories import create_application, create_plan, create_route
+from tests.deployments.factories import publish as publish_in
+from tests.environments.test_tagging import application, development, platform, tag, work  # noqa: F401
+from tests.factories import actor, create_environment
+from tests.lifetime.api.conftest import create_caller, refused, working
+from tests.lifetime.factories import create_role
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def version(development, application):  # noqa: F811
+    """Tagged, and replaced by a newer one."""
+    first = work(tag(development, application, "3.0"))
+    work(tag(development, application, "3.1"))
+    return ApplicationVersion.objects.get(key=first.key)
+
+
+def test_a_version_is_removed_there_and_here(platform, development, application, version):  # noqa: F811
+    caller = create_caller()
+    path = f"applications/{application.key}/versions/{version.key}"
+    newest = application.versions.get(version="3.1")
+    refused(caller.delete(f"applications/{application.key}/versions/{newest.key}"), 400, "runs in Development")
+
+    with working():
+        assert caller.delete(f"{path}/").status_code == 204
+
+    assert not application.versions.filter(version="3.0").exists()
+    kept = {one["key"] for one in platform.versions(str(application.key), address=platform.address)}
+    assert str(version.key) not in kept
+    assert str(newest.key) in kept
+    refused(caller.delete(path), 404, "no such version")
+    said = set(AuditEvent.objects.filter(message__contains="3.0 of application").values_list("message", flat=True))
+    assert said == {
+        "Requested removal of version 3.0 of application 'Back Office'",
+        "Removed version 3.0 of application 'Back Office' in environment 'Development'",
+        "Version 3.0 of application 'Back Office' is removed",
+    }
+
+
+def test_who_may_not_tag_does_not_remove(application, version):  # noqa: F811
+    reader = create_caller(create_role(level=Level.OPEN), "reader")
+    refused(reader.delete(f"applications/{application.key}/versions/{version.key}"), 403, "Change and Deploy")
+    assert not ApplicationTask.objects.filter(kind="remove_version").exists()
+
+
+def test_maintenance_mode_refuses(platform, development, application, version):  # noqa: F811
+    caller = create_caller()
+    maintenance.enable(development, by=actor(), reason="Upgrade")
+    asked = len(platform.log())
+
+    refused(caller.delete(f"applications/{application.key}/versions/{version.key}"), 400, "Tagging", "Upgrade")
+    with pytest.raises(gate.InMaintenance):
+        version_removal.request(version, by=actor())
+    assert not ApplicationTask.objects.filter(kind="remove_version").exists()
+    assert len(platform.log()) == asked
+
+
+def test_a_version_stays_until_every_environment_has_removed_it(platform, development, application, version):  # noqa: F811
+    elsewhere = create_environment(name="Quality")
+    status = ApplicationStatus.objects.get(application=application)
+    status.pk, status.environment = None, elsewhere
+    status.save()
+
+    here, there = sorted(version_removal.request(version, by=actor()), key=lambda task: task.environment_id)
+    tasks.work_on_application(here.pk)
+    assert application.versions.filter(key=version.key).exists()
+    ApplicationStatus.objects.filter(environment=elsewhere).delete()
+    again = version_removal.request(version, by=actor())
+    assert [task.environment for task in again] == [development]
+    work(again[0])  # it has removed it already
+    assert not application.versions.filter(key=version.key).exists()
+    assert there.environment == elsewhere
+
+
+def test_a_failure_is_told_and_audited(platform, application, version):  # noqa: F811
+    platform.behave(fail="status:503", paths=[f"/applications/{application.key}/versions/{version.key}"])
+    with working():
+        refused(create_caller().delete(f"applications/{application.key}/versions/{version.key}"), 500, "503")
+    assert application.versions.filter(key=version.key).exists()
+    [event] = AuditEvent.objects.filter(message__startswith="Did not remove version 3.0")
+    assert not event.succeeded
+
+
+def test_what_a_plan_uses_that_has_not_ended_stays():
+    source, target = create_route()
+    in_plan = create_application()
+    version = publish_in(in_plan, source, number="1.0")
+    plan = create_plan(source, target, applications=[in_plan])
+    publish_in(in_plan, source, number="2.0")
+
+    with pytest.raises(TaskRefused, match=f"plan #{plan.number} uses it"):
+        version_removal.request(version, by=actor())
