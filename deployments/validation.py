@@ -7,7 +7,7 @@ dependencies that the source has are added, which is an edit as well.
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,7 +22,7 @@ from deployments import findings, impact, sides, states
 from deployments.choices import used_numbers
 from deployments.content import Application
 from deployments.impact import Impact
-from deployments.locking import PlanRefused
+from deployments.locking import PlanRefused, locked, refuse_closed, refuse_maintenance
 from deployments.models import (
     DeploymentPlan,
     OperationKind,
@@ -44,7 +44,7 @@ from environments.models import (
     Environment,
     Purpose,
 )
-from environments.operations import Operation, explain
+from environments.operations import Operation
 from lifetime.queue import enqueue
 
 logger = logging.getLogger(__name__)
@@ -58,27 +58,20 @@ EDITED = "The plan was changed while it was validated. Validate it again."
 
 def request(plan: DeploymentPlan, *, by: log.Actor) -> DeploymentPlan:
     """Queue the validation of the plan as it is now, once; answers it as it is then. Raises gate.Refused."""
-    with transaction.atomic():
-        locked = _lock(plan.pk)
-        if locked is None:
-            raise PlanRefused(f"{plan} is not there any more: somebody discarded it.")
-        if locked.status != PlanStatus.SAVED:
-            raise states.WrongState(f"{locked} cannot be validated: {states.told(locked)}")
-        for environment in locked.environments:
-            if not environment.is_registered:
-                raise gate.NotRegistered(f"{environment} is not registered any more.")
-        if why := _in_maintenance(locked):
-            raise gate.InMaintenance(why)
-        if not locked.operations.exclude(kind=OperationKind.NOTHING).exists():
-            raise PlanRefused(f"{locked} does nothing: add applications to deploy.")
-        if locked.is_being_validated and locked.validated_revision == locked.revision:
-            return locked
-        locked.validation, locked.validation_message = ValidationStatus.QUEUED, ""
-        locked.validated_revision, locked.validated_at = locked.revision, timezone.now()
-        locked.save(update_fields=["validation", "validation_message", "validated_revision", "validated_at"])
-        enqueue(TASK, locked.pk, str(by.key or ""))
-        log.record(f"Requested validation of deployment plan '{locked.audit_object.name}'", locked.audit_object, by=by)
-    return locked
+    with locked(plan) as plan:
+        if plan.status != PlanStatus.SAVED:
+            raise states.WrongState(f"{plan} cannot be validated: {states.told(plan)}")
+        refuse_closed(plan.environments, Operation.OPERATE_PLANS)
+        if not plan.operations.exclude(kind=OperationKind.NOTHING).exists():
+            raise PlanRefused(f"{plan} does nothing: add applications to deploy.")
+        if plan.is_being_validated and plan.validated_revision == plan.revision:
+            return plan
+        plan.validation, plan.validation_message = ValidationStatus.QUEUED, ""
+        plan.validated_revision, plan.validated_at = plan.revision, timezone.now()
+        plan.save(update_fields=["validation", "validation_message", "validated_revision", "validated_at"])
+        enqueue(TASK, plan.pk, str(by.key or ""))
+        log.record(f"Requested validation of deployment plan '{plan.audit_object.name}'", plan.audit_object, by=by)
+    return plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,31 +242,34 @@ def _as_operations(plan: DeploymentPlan, dependencies: Sequence[Application]) ->
 
 
 def _finish(errand: Errand, outcome: Outcome) -> None:
-    with transaction.atomic():
-        plan = _lock(errand.plan.pk)
-        if plan is None:
-            return  # discarded meanwhile
-        if plan.validated_at != errand.claimed_at or plan.validation != ValidationStatus.RUNNING:
-            _say_edited(plan, errand)
+    with suppress(PlanRefused), locked(errand.plan) as plan:  # discarded, or given another target, meanwhile
+        if plan.validated_at == errand.claimed_at and plan.validation == ValidationStatus.RUNNING:
+            _keep(plan, outcome)
             return
-        if plan.revision != plan.validated_revision:  # settings may have been given meanwhile; they raise both
-            outcome = Outcome(status=ValidationStatus.FAILED, message=EDITED)
-        if outcome.status in (ValidationStatus.FINISHED, ValidationStatus.ABORTED) and (why := _in_maintenance(plan)):
-            outcome = Outcome(status=ValidationStatus.ABORTED, message=why)
-        entries = _store(plan, outcome) if outcome.status == ValidationStatus.FINISHED else []
-        plan.validation, plan.validation_message = outcome.status, outcome.message[:500]
-        plan.validated_revision, plan.validated_at = plan.revision, timezone.now()
-        changed = ["validation", "validation_message", "validated_revision", "validated_at", "revision"]
-        plan.save(update_fields=changed)
-        if entries:
-            log.record_all(entries)
+    _say_edited(errand)
 
 
-def _say_edited(plan: DeploymentPlan, errand: Errand) -> None:
-    """What was found is about a plan that is another one by now."""
-    if plan.validation == ValidationStatus.NONE and plan.revision != errand.plan.revision:
-        plan.validation_message = EDITED
-        plan.save(update_fields=["validation_message"])
+def _keep(plan: DeploymentPlan, outcome: Outcome) -> None:
+    if plan.revision != plan.validated_revision:  # settings may have been given meanwhile; they raise both
+        outcome = Outcome(status=ValidationStatus.FAILED, message=EDITED)
+    if outcome.status in (ValidationStatus.FINISHED, ValidationStatus.ABORTED):
+        try:
+            refuse_maintenance(plan.environments, Operation.OPERATE_PLANS)
+        except gate.InMaintenance as refusal:
+            outcome = Outcome(status=ValidationStatus.ABORTED, message=str(refusal))
+    entries = _store(plan, outcome) if outcome.status == ValidationStatus.FINISHED else []
+    plan.validation, plan.validation_message = outcome.status, outcome.message[:500]
+    plan.validated_revision, plan.validated_at = plan.revision, timezone.now()
+    changed = ["validation", "validation_message", "validated_revision", "validated_at", "revision"]
+    plan.save(update_fields=changed)
+    if entries:
+        log.record_all(entries)
+
+
+def _say_edited(errand: Errand) -> None:
+    """What was found is about a plan that is another one by now, unless it is gone."""
+    rows = DeploymentPlan.objects.filter(pk=errand.plan.pk, validation=ValidationStatus.NONE)
+    rows.exclude(revision=errand.plan.revision).update(validation_message=EDITED)
 
 
 def _store(plan: DeploymentPlan, outcome: Outcome) -> list[log.Entry]:
@@ -343,28 +339,6 @@ def _entries(plan: DeploymentPlan, added: Sequence[PlanOperation], stopped: Sequ
     ]
     messages += [f"Selected 'Do Nothing' for '{one}' in deployment plan '{name}'" for one in stopped]
     return [log.Entry(message=message, on=plan.audit_object, by=log.SYSTEM) for message in messages]
-
-
-def _lock(plan_id: int) -> DeploymentPlan | None:
-    """The plan with its environments, all locked, environments first; None when it is gone."""
-    known = DeploymentPlan.objects.filter(pk=plan_id).values_list("source", "target").first()
-    if known is None:
-        return None
-    environments = {one.pk: one for one in Environment.objects.filter(pk__in=[pk for pk in known if pk]).lock()}
-    plan = DeploymentPlan.objects.select_for_update(no_key=True).filter(pk=plan_id).first()
-    if plan is None or (plan.source_id, plan.target_id) != known:
-        return plan
-    plan.source = environments[plan.source_id] if plan.source_id else None
-    plan.target = environments[plan.target_id]
-    return plan
-
-
-def _in_maintenance(plan: DeploymentPlan) -> str:
-    """Why plans between these environments cannot be operated now; "" when they can."""
-    for environment in plan.environments:
-        if environment.maintenance_window:
-            return explain(environment.name, environment.maintenance_window, Operation.OPERATE_PLANS.label)
-    return ""
 
 
 def recover() -> None:
