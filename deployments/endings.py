@@ -46,9 +46,7 @@ def _abort(plan: DeploymentPlan, environment: Environment, *, is_lost: bool, by:
     has_to_stop = plan.remote == Remote.STARTED and not is_lost
     if plan.status != PlanStatus.ABORTING or not has_to_stop:
         states.move(plan, PlanStatus.ABORTING if has_to_stop else PlanStatus.ABORTED)
-    if plan.aborted_at is None:
-        plan.aborted_at, plan.aborted_by, plan.aborted_by_username = timezone.now(), by.name, by.username
-        plan.abort_reason, plan.aborted_at_step = reason, plan.step
+    states.note_abort(plan, by=by, reason=reason)
     if plan.status == PlanStatus.ABORTED:
         plan.ended_at = timezone.now()
     if plan.remote == Remote.STARTED and is_lost and plan.target_state != TargetState.CHANGED:
@@ -73,10 +71,7 @@ def expire_prepared() -> None:
         expired = list(rows.select_for_update(no_key=True, skip_locked=True))
         for plan in expired:
             states.move(plan, PlanStatus.ABORTING)
-            plan.aborted_at, plan.aborted_by = timezone.now(), log.SYSTEM.name
-            plan.abort_reason, plan.aborted_at_step = PREPARED_TOO_LONG_AGO, plan.step
-            plan.save(
-                update_fields=["status", "information", "aborted_at", "aborted_by", "abort_reason", "aborted_at_step"]
-            )
+            states.note_abort(plan, by=log.SYSTEM, reason=PREPARED_TOO_LONG_AGO)
+            plan.save(update_fields=["status", "information", *states.ABORT])
         if expired:
             enqueue(plans.ADVANCE)

@@ -87,15 +87,6 @@ STARTED = (
     "two_stage",
     "step",
 )
-ABORTED = (
-    "status",
-    "information",
-    "aborted_at",
-    "aborted_by",
-    "aborted_by_username",
-    "abort_reason",
-    "aborted_at_step",
-)
 
 
 # Operating plans
@@ -186,9 +177,8 @@ def abort(plan: DeploymentPlan, *, by: log.Actor, reason: str = "") -> Deploymen
             step = StepName(plan.step).label
             raise PlanRefused(f"{plan} cannot be aborted now: “{step}” must come to its end. It takes a moment.")
         states.move(plan, PlanStatus.ABORTING)
-        plan.aborted_at, plan.aborted_by, plan.aborted_by_username = timezone.now(), by.name, by.username
-        plan.abort_reason, plan.aborted_at_step = reason or f"{by.name} aborted it.", plan.step
-        plan.save(update_fields=ABORTED)
+        states.note_abort(plan, by=by, reason=reason or f"{by.name} aborted it.")
+        plan.save(update_fields=["status", "information", *states.ABORT])
         journal.write(plan, Line(message=f"{by.name} aborts: {plan.abort_reason}", step=plan.step))
         enqueue(ADVANCE)
         log.record(
@@ -265,10 +255,7 @@ def abort_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> lis
         window = plan.window = windows[environment.pk]
         why = f"Maintenance mode of '{environment}' was enabled: {window.reason}"
         states.move(plan, PlanStatus.ABORTED)
-        if plan.aborted_at is None:
-            plan.aborted_at, plan.aborted_by = window.enabled_at, by.name
-            plan.aborted_by_username, plan.aborted_at_step = by.username, plan.step
-            plan.abort_reason = why[:REASON_LENGTH]
+        states.note_abort(plan, by=by, reason=why, at=window.enabled_at)
         plan.ended_at = window.enabled_at
         if plan.remote == Remote.STARTED and plan.target_state != TargetState.CHANGED:
             plan.target_state = TargetState.UNKNOWN

@@ -4,8 +4,13 @@ Source: OutSystems' LifeTime API v2 (DeploymentStatus) and its documentation of 
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 
+from django.utils import timezone
+
+from audit import log
 from deployments.models import DeploymentPlan, Information, PlanStatus
+from deployments.models.plan import REASON_LENGTH
 from environments import gate
 
 S = PlanStatus
@@ -39,6 +44,16 @@ def move(plan: DeploymentPlan, to: PlanStatus, *, information: Information = Inf
     if to not in TRANSITIONS[PlanStatus(plan.status)]:
         raise WrongState(f"{plan} cannot become “{to.label}”: {told(plan)}")
     plan.status, plan.information = to, information
+
+
+ABORT = ("aborted_at", "aborted_by", "aborted_by_username", "abort_reason", "aborted_at_step")
+
+
+def note_abort(plan: DeploymentPlan, *, by: log.Actor, reason: str, at: datetime | None = None) -> None:
+    """Who aborts the plan, and why, unless somebody did before. Does not save it: these are the fields of ABORT."""
+    if plan.aborted_at is None:
+        plan.aborted_at, plan.aborted_by, plan.aborted_by_username = at or timezone.now(), by.name, by.username
+        plan.abort_reason, plan.aborted_at_step = reason[:REASON_LENGTH], plan.step
 
 
 def told(plan: DeploymentPlan) -> str:

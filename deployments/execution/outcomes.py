@@ -29,7 +29,6 @@ from deployments.models import (
     StepState,
     TargetState,
 )
-from deployments.models.plan import REASON_LENGTH
 from environments import tagging
 from environments.environment_api import DeploymentState, VersionItem
 
@@ -38,7 +37,7 @@ ASKED_AGAIN_AFTER = 30.0  # seconds; a target that did not say what has become o
 ASKED_FOR = 3600.0  # seconds, then what has become of it stays unknown
 STORED = (
     *("status", "information", "interventions", "answer", "prepared_until", "remote", "target_state", "ended_at"),
-    *("aborted_at", "aborted_by", "abort_reason", "aborted_at_step"),
+    *states.ABORT,
     *("trouble_since", "claimed_by", "claimed_until", "attempts"),
 )
 
@@ -231,7 +230,7 @@ def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
     is_under_way = plan.remote == Remote.STARTED
     if is_under_way and not outcome.is_lost and plan.status == PlanStatus.RUNNING:
         states.move(plan, PlanStatus.ABORTING)
-        _note_abort(plan, outcome.reason)
+        states.note_abort(plan, by=log.SYSTEM, reason=outcome.reason)
         _write(plan, outcome.reason, LineType.ERROR)
         return []
     if is_under_way and plan.target_state != TargetState.CHANGED:
@@ -249,9 +248,8 @@ def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
 def _abort(plan: DeploymentPlan, reason: str) -> list[log.Entry]:
     """The plan is aborted from now on; the reason and the name of who aborted it stay."""
     states.move(plan, PlanStatus.ABORTED)
-    is_our_own = plan.aborted_at is None
-    if is_our_own:
-        _note_abort(plan, reason)
+    if plan.aborted_at is None:
+        states.note_abort(plan, by=log.SYSTEM, reason=reason)
         _write(plan, reason, LineType.ERROR)
     plan.ended_at = timezone.now()
     _write(plan, "The plan was aborted.", LineType.ERROR)
@@ -264,11 +262,6 @@ def _abort(plan: DeploymentPlan, reason: str) -> list[log.Entry]:
             details={"step": plan.aborted_at_step, "target_state": plan.target_state, "aborted_by": plan.aborted_by},
         )
     ]
-
-
-def _note_abort(plan: DeploymentPlan, reason: str) -> None:
-    plan.aborted_at, plan.aborted_by = timezone.now(), log.SYSTEM.name
-    plan.abort_reason, plan.aborted_at_step = reason[:REASON_LENGTH], plan.step
 
 
 def _write(plan: DeploymentPlan, message: str, type_: LineType = LineType.INFO) -> None:
