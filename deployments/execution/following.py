@@ -9,7 +9,7 @@ from deployments.execution.work import Work, in_database
 from deployments.journal import Line
 from deployments.models import LineType, OperationKind, PlanOperation
 from environments import gate
-from environments.environment_api import DeploymentState, canonical, read
+from environments.environment_api import DeploymentState, canonical
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 LINES = 500
@@ -28,7 +28,7 @@ async def follow(work: Work, target: gate.Client) -> Outcome:
     cursor, pause, before = "0", FIRST_PAUSE, None
     while True:
         try:
-            state = await ask(work, target, since=cursor)
+            state = await work.ask(target, since=cursor, limit=LINES)
         except gate.Rejected as rejection:
             if rejection.code == "deployment-unknown":
                 return await _unknown(work, rejection)
@@ -65,11 +65,6 @@ async def _unknown(work: Work, rejection: gate.Rejected) -> Outcome:
     if await in_database(outcomes.note_unknown_there, work.plan.pk, work.host):
         return GoOn()
     return Failed(f"{work.plan.target} does not know the deployment any more: {rejection}", is_lost=True)
-
-
-async def ask(work: Work, target: gate.Client, *, since: str) -> DeploymentState:
-    answer = await target.get(f"{work.path}?since={since}&limit={LINES}")
-    return read(answer, DeploymentState, step="GET deployment")
 
 
 async def _answer(work: Work, target: gate.Client) -> None:

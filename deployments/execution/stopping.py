@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from audit import log
 from deployments.execution import outcomes
@@ -12,16 +11,16 @@ from deployments.execution.work import Work, in_database
 from deployments.models import DeploymentPlan, PlanStatus, Remote, TargetState
 from environments import gate, sync
 from environments.environment_api import DeploymentState, canonical, read
-from environments.models import Purpose, SyncTrigger
+from environments.models import SyncTrigger
 
 logger = logging.getLogger(__name__)
 
 PAUSE = 0.2
+LINES = 2000
 OUT_OF_REACH_SECONDS = 30.0  # after which a plan is over without word from its target, which is asked later
 
 
-@asynccontextmanager
-async def contact(work: Work) -> AsyncIterator[gate.Client]:
+def contact(work: Work) -> AbstractAsyncContextManager[gate.Client]:
     """A contact with the target, whose last words are to stop the deployment when maintenance mode calls it off.
 
     They are part of the contact that they end, so the environment is quiet when they are over.
@@ -34,10 +33,7 @@ async def contact(work: Work) -> AsyncIterator[gate.Client]:
                 await in_database(outcomes.store_state, work.plan.pk, work.host, state)
                 await in_database(outcomes.store, work.plan.pk, work.host, of(state))
 
-    async with work.session.contact(
-        work.plan.target_id, Purpose.DEPLOY, plan_number=work.plan.number, farewell=farewell
-    ) as target:
-        yield target
+    return work.contact_target(farewell=farewell)
 
 
 def _is_to_be_stopped(work: Work) -> bool:
@@ -76,12 +72,12 @@ async def _end(work: Work, target: gate.Client) -> DeploymentState | None:
             return None
         if rejection.code != "too-late":
             raise
-        state = await _look(work, target, "0")
+        state = await work.ask(target, since="0", limit=LINES)
     await in_database(outcomes.store_state, work.plan.pk, work.host, state)
     while not state.is_over or state.more:
         if not state.more:
             await asyncio.sleep(PAUSE)
-        state = await _look(work, target, state.cursor)
+        state = await work.ask(target, since=state.cursor, limit=LINES)
         await in_database(outcomes.store_state, work.plan.pk, work.host, state)
     return state
 
@@ -113,7 +109,3 @@ async def _tell(work: Work, target: gate.Client) -> DeploymentState:
     body = {"reason": (work.plan.abort_reason or "The console stops it.")[:500], "by": by}
     answer = await target.post(f"{work.path}/abort", canonical(body))
     return read(answer, DeploymentState, step="POST abort")
-
-
-async def _look(work: Work, target: gate.Client, since: str) -> DeploymentState:
-    return read(await target.get(f"{work.path}?since={since}&limit=2000"), DeploymentState, step="GET deployment")

@@ -12,6 +12,7 @@ from django.db import connection
 
 from deployments.models import DeploymentPlan
 from environments import gate
+from environments.environment_api import DeploymentState, read
 from environments.models import Purpose
 
 P = ParamSpec("P")
@@ -40,8 +41,15 @@ class Work:
         assert self.plan.source_id is not None  # noqa: S101 - for the type checker
         return self.session.contact(self.plan.source_id, Purpose.DEPLOY, plan_number=self.plan.number)
 
-    def contact_target(self) -> AbstractAsyncContextManager[gate.Client]:
-        return self.session.contact(self.plan.target_id, Purpose.DEPLOY, plan_number=self.plan.number)
+    def contact_target(self, *, farewell: gate.Farewell | None = None) -> AbstractAsyncContextManager[gate.Client]:
+        return self.session.contact(
+            self.plan.target_id, Purpose.DEPLOY, plan_number=self.plan.number, farewell=farewell
+        )
+
+    async def ask(self, target: gate.Client, *, since: str, limit: int) -> DeploymentState:
+        """How far the deployment at the target is, with so many lines of its log."""
+        answer = await target.get(f"{self.path}?since={since}&limit={limit}")
+        return read(answer, DeploymentState, step="GET deployment")
 
 
 async def in_database(do: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
