@@ -271,11 +271,10 @@ def _write(plan: DeploymentPlan, message: str, type_: LineType = LineType.INFO) 
 # While the work goes on
 
 
-def begin_step(plan_id: int, host: UUID, name: StepName, *lines: Line) -> None:
+def begin_step(plan_id: int, host: UUID, name: StepName) -> None:
     """The plan is at this step; raises LostClaim."""
     with held(plan_id, host) as plan:
         _reach(plan, name)
-        journal.write(plan, *lines)
 
 
 def _reach(plan: DeploymentPlan, name: str) -> None:
