@@ -11,13 +11,13 @@ from deployments.content import Application
 from deployments.impact import Finding
 from deployments.models import DeploymentPlan, OperationKind, PlanFinding, PlanOperation, Severity
 from deployments.sides import Chosen, Side
+from deployments.words import counted, named
 from environments import versions
 from environments.environment_api import VersionItem, read
 from environments.models import ApplicationBlock, ApplicationVersion
 from lifetime.models import Level, ServiceAccount, User
 from lifetime.permissions import Permissions
 
-NAMED = 5
 ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO)
 Blocks = Mapping[UUID, ApplicationBlock]
 
@@ -90,13 +90,13 @@ def of_sides(source: Side | None, target: Side, chosen: Chosen) -> list[Finding]
             found.append(Finding(severity=Severity.ERROR, message=message))
         if side is not None and not side.tells_references and (count := len(side.untold)):
             message = (
-                f"The references of {_counted(count, 'application')} in {side.environment} cannot be checked: its "
+                f"The references of {counted(count, 'application')} in {side.environment} cannot be checked: its "
                 f"platform does not tell them (capability “{references.CAPABILITY}”)."
             )
             found.append(Finding(severity=Severity.WARNING, message=message))
     untold = chosen.untold - (source.untold if source else set())
     if untold:
-        message = f"The references of {_counted(len(untold), 'version')} in the plan cannot be checked beforehand."
+        message = f"The references of {counted(len(untold), 'version')} in the plan cannot be checked beforehand."
         found.append(Finding(severity=Severity.WARNING, message=message))
     return found
 
@@ -172,7 +172,7 @@ def of_added(added: Sequence[PlanOperation]) -> list[Finding]:
     if not added:
         return []
     verb = "dependency has" if len(added) == 1 else "dependencies have"
-    names = _named([f"{one.application_name} ({one.described})" for one in added])
+    names = named([f"{one.application_name} ({one.described})" for one in added])
     return [
         Finding(severity=Severity.INFO, message=f"{len(added)} {verb} been added to your plan: {names}."),
     ]
@@ -222,12 +222,3 @@ async def _made_at(side: Side | None, application_key: UUID, version_key: UUID) 
 
 def _warning(message: str, application_key: UUID) -> Finding:
     return Finding(severity=Severity.WARNING, message=message, consumer=application_key)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -10,11 +10,6 @@ from django.db import connection
 from deployments.models import DeploymentPlan, LineType
 
 
-def counted(number: int, noun: str) -> str:
-    """1 application, 2 applications."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """`at` is now when it is left out; `remote_line` is the target's own number."""

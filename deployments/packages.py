@@ -38,6 +38,7 @@ from deployments.models import (
 )
 from deployments.models.plan import FINISHED
 from deployments.plans import PlanRefused
+from deployments.words import named
 from environments import gate, versions
 from environments.environment_api import Name, References, ReferencesItem, Text
 from environments.models import Application, ApplicationBlock, ApplicationStatus, Environment
@@ -59,7 +60,6 @@ UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 PART = 1024 * 1024
 KEPT_FOR = timedelta(hours=96)
 ORPHANED_AFTER = timedelta(hours=1)
-NAMED = 5
 
 
 class BadPackage(gate.Refused):
@@ -127,8 +127,9 @@ def create(target: Environment, packages: Sequence[Package], *, by: log.Actor, n
             plan = plans.create(None, target, by=by, notes=notes)
             PlanPackage.objects.filter(pk__in=kept).update(plan=plan)
             _add_operations(plan, packages)
+            names = named([f"{one.application_name} {one.version_number}" for one in packages])
             log.record(
-                f"Uploaded packages of {_named(packages)} for deployment plan '{plan.audit_object.name}'",
+                f"Uploaded packages of {names} for deployment plan '{plan.audit_object.name}'",
                 plan.audit_object,
                 by=by,
                 details={"digests": [one.digest for one in packages], "target": target.name},
@@ -138,11 +139,6 @@ def create(target: Environment, packages: Sequence[Package], *, by: log.Actor, n
     except BaseException:
         PlanPackage.objects.filter(pk__in=kept, plan=None).delete()
         raise
-
-
-def _named(packages: Sequence[Package]) -> str:
-    names = ", ".join(f"{one.application_name} {one.version_number}" for one in packages[:NAMED])
-    return f"{names} and {len(packages) - NAMED} more" if len(packages) > NAMED else names
 
 
 def _add_operations(plan: DeploymentPlan, packages: Sequence[Package]) -> None:

@@ -44,6 +44,7 @@ from deployments.models import (
     TargetState,
 )
 from deployments.models.plan import REASON_LENGTH
+from deployments.words import counted, named
 from environments.models import ApplicationBlock, ApplicationStatus, MaintenanceWindow
 from environments.operations import Operation
 from lifetime.queue import enqueue
@@ -74,7 +75,6 @@ __all__ = [
 ]
 
 ADVANCE = "deployments.tasks.advance"
-NAMED_AT_MOST = 5
 STARTED = (
     "status",
     "information",
@@ -121,7 +121,7 @@ def start(
         PlanStep.objects.bulk_create(
             PlanStep(plan=plan, position=position, name=name) for position, name in enumerate(StepName.values, start=1)
         )
-        what = journal.counted(len(operations), "application")
+        what = counted(len(operations), "application")
         journal.write(plan, Line(message=f"{by.name} started the deployment of {what}."))
         enqueue(ADVANCE)
         launched = log.Entry(
@@ -199,11 +199,11 @@ def _refuse_unfit(plan: DeploymentPlan, operations: Sequence[PlanOperation], *, 
     if plan.source is not None:
         there = ApplicationStatus.objects.filter(environment=plan.source, application__key__in=keys)
         found = set(there.values_list("application__key", flat=True))
-        if gone := [one.application_name for one in operations if one.application_key not in found]:
-            raise PlanRefused(f"Not in {plan.source} any more: {_named(gone)}. Remove them from the plan.")
+        if gone := sorted(one.application_name for one in operations if one.application_key not in found):
+            raise PlanRefused(f"Not in {plan.source} any more: {named(gone)}. Remove them from the plan.")
     blocked = ApplicationBlock.objects.in_force().filter(environment=plan.target, application__key__in=keys)
-    if names := list(blocked.values_list("application__name", flat=True)):
-        raise PlanRefused(f"Blocked from deployment to {plan.target}: {_named(names)}. Choose Do Nothing for them.")
+    if names := sorted(blocked.values_list("application__name", flat=True)):
+        raise PlanRefused(f"Blocked from deployment to {plan.target}: {named(names)}. Choose Do Nothing for them.")
     if not plan.is_validated:
         raise PlanRefused(f"{plan} is not validated as it is now. Validate it first.")
     errors = plan.findings.filter(severity=Severity.ERROR)
@@ -211,11 +211,6 @@ def _refuse_unfit(plan: DeploymentPlan, operations: Sequence[PlanOperation], *, 
         count = errors.count()
         more = f" ({count - 1} more)" if count > 1 else ""
         raise PlanRefused(f"Validation found errors: {first.message}{more} Fix them, or continue with errors.")
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    return ", ".join(sorted(names)[:NAMED_AT_MOST]) + more
 
 
 def _deploying(plan: DeploymentPlan, operation: PlanOperation, by: log.Actor) -> log.Entry:

@@ -11,8 +11,9 @@ from deployments import packages, transfer
 from deployments.execution import following, outcomes, stopping
 from deployments.execution.outcomes import Failed, Outcome
 from deployments.execution.work import Work, in_database
-from deployments.journal import Line, counted
+from deployments.journal import Line
 from deployments.models import PlanOperation, Remote, StepName
+from deployments.words import counted
 from environments import gate, tagging
 from environments.environment_api import DeploymentState, VersionItem, canonical, read
 
