@@ -161,7 +161,7 @@ def test_the_list_tells_every_plan_but_drafts_newest_first(
     assert caller.get("deployments?MinDate=2026-01-01").status_code == 204
     source, target, version = route
     keys = [create(caller, source, target, version) for _ in range(3)]
-    DeploymentPlan.objects.create(number=99, source=source, target=target, created_by="Ada")
+    DeploymentPlan.objects.create(number=99_999, source=source, target=target, created_by="Ada")
 
     listed = caller.get("deployments").json()
 
@@ -280,7 +280,7 @@ def test_who_may_not_is_told_so_and_who_does_not_see_finds_nothing(caller, route
     for command in ("start", "continue", "abort"):
         refused(reader.post(f"deployments/{key}/{command}"), 403, "Change and Deploy Applications")
     refused(reader.post(f"environments/{target.key}/deployment", package()), 403, "Change and Deploy Applications")
-    draft = DeploymentPlan.objects.create(number=99, source=source, target=target, created_by="Ada")
+    draft = DeploymentPlan.objects.create(number=99_999, source=source, target=target, created_by="Ada")
     refused(caller.get(f"deployments/{draft.key}"), 404)
 
 
