@@ -29,6 +29,7 @@ from django.conf import settings
 from environments.addresses import refusal_of, refusal_of_ip
 from environments.ledger import Opened
 from environments.models.sealed import unseal
+from environments.printable import printable
 
 logger = logging.getLogger(__name__)
 Read = TypeVar("Read")
@@ -316,7 +317,7 @@ class Client:
             raise await self._refusal(response, "a zip file")
         if (found := response.headers.get("ETag", etag)) != etag:
             raise Rejected(
-                f"{self._who()} has another file at {_step(response)}: {_printable(found[:LONGEST_ETAG])}.",
+                f"{self._who()} has another file at {_step(response)}: {printable(found[:LONGEST_ETAG])}.",
                 status=response.status,
                 code="another-file",
             )
@@ -366,7 +367,7 @@ class Client:
         if status == 401:
             text = f"{self._who()} does not accept the token."
         else:
-            detail = _printable(str(problem.get("detail") or problem.get("title") or "")[:200]).rstrip(".")
+            detail = printable(str(problem.get("detail") or problem.get("title") or "")[:200]).rstrip(".")
             text = f"{self._who()} answered {status} at {_step(response)}{': ' + detail if detail else ''}."
         return Rejected(text, status=status, code=code)
 
@@ -452,10 +453,6 @@ def _etag(response: aiohttp.ClientResponse) -> str:
     """The answer's ETag, or "" when it is none that could be kept."""
     etag = response.headers.get("ETag", "")
     return etag if len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable() else ""
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _problem(body: bytes) -> dict[str, Any]:

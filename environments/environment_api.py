@@ -13,6 +13,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from environments.gate import Answer, Rejected
+from environments.printable import printable
 
 LONGEST_PLACE = 100  # in an answer, as a refusal names it
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -356,13 +357,9 @@ def read(answer: Answer, shape: type[Shape], *, step: str) -> Shape:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:LONGEST_PLACE] or "body"
         raise Rejected(
-            f"The answer to {step} is not of the agreed shape: {_printable(where)}: {_printable(first['msg'])}"
+            f"The answer to {step} is not of the agreed shape: {printable(where)}: {printable(first['msg'])}"
         ) from None
     return found
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def refuse_duplicates(page: ApplicationsPage) -> None:

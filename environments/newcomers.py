@@ -24,6 +24,7 @@ from audit import log
 from environments import environment_api
 from environments.gate import Answer, Rejected
 from environments.models import Environment, Registration, RegistrationDraft
+from environments.printable import printable
 from lifetime import changes, people, roles
 from lifetime.changes import Author, Refused
 from lifetime.models import Level, Role, ServiceAccount, User
@@ -89,7 +90,7 @@ def not_told(why: str) -> dict[str, Any]:
 
 
 def _shown(text: str, longest: int) -> str:
-    return "".join(one if one.isprintable() else " " for one in text).strip()[: longest + 1]
+    return printable(text).strip()[: longest + 1]
 
 
 # Roles and permissions

@@ -27,6 +27,7 @@ from audit import log
 from environments import operations, outside
 from environments.models import AuthenticationProvider, Environment, ProviderTest
 from environments.outside import Trouble
+from environments.printable import printable
 from lifetime.queue import enqueue
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def error(text: str) -> Finding:
 
 def _shown(text: str) -> str:
     """What providers say may be part of it, and not all of that can be stored."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text[:500])
+    return printable(text[:500], instead="\N{REPLACEMENT CHARACTER}")
 
 
 def request(provider: AuthenticationProvider, *, by: log.Actor) -> ProviderTest:
