@@ -225,17 +225,7 @@ def _said(value: str | None) -> str:
 
 
 def _change_failed(task: ApplicationTask, why: str) -> list[log.Entry]:
-    assert task.application is not None  # noqa: S101 - for the type checker
-    where = f"of application '{task.application}' in environment '{task.environment}'"
-    return [
-        log.Entry(
-            message=f"Did not change settings {where}: {why}",
-            on=task.application.audit_object,
-            by=task.by,
-            succeeded=False,
-            details={"environment": task.environment.name},
-        )
-    ]
+    return application_tasks.not_done("change settings", task, why)
 
 
 READ: Work[Told] = Work(

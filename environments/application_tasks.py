@@ -144,6 +144,20 @@ def asked_for(
     )
 
 
+def not_done(what: str, task: ApplicationTask, why: str) -> list[log.Entry]:
+    """The audit entry of a task that failed, for `Work.failed`."""
+    assert task.application is not None  # noqa: S101 - for the type checker
+    return [
+        log.Entry(
+            message=f"Did not {what} of application '{task.application}' in environment '{task.environment}': {why}",
+            on=task.application.audit_object,
+            by=task.by,
+            succeeded=False,
+            details={"environment": task.environment.name},
+        )
+    ]
+
+
 def run(work: Work[Any], task: ApplicationTask) -> None:
     """Carry out a task that `claim` gave; store what came of it."""
     status, message, result = uvloop.run(_attempt(work, task))
