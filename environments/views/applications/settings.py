@@ -1,21 +1,20 @@
 """Settings of an application in one environment: as they were last read, and changing them."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
-from django_htmx.http import HttpResponseClientRefresh
 
-from environments import application_settings, application_tasks
+from environments import application_settings
 from environments.application_forms import SettingsForm
 from environments.application_tasks import TaskRefused
-from environments.models import Application, Environment, TaskKind
+from environments.models import TaskKind
 from environments.operations import Operation
 from environments.views.applications import objects
+from environments.views.applications.remote_settings import show
 from lifetime.requests import AuthenticatedRequest, client_address
 
 OPERATION = Operation.CHANGE_APPLICATION_SETTINGS
@@ -26,7 +25,8 @@ KINDS = (TaskKind.READ_SETTINGS, TaskKind.CHANGE_SETTINGS)
 def settings(request: AuthenticatedRequest, key: UUID, environment_key: UUID) -> HttpResponse:
     application, environment = objects.get_in_environment(request.user, key, environment_key, OPERATION)
     found = application_settings.stored(environment, application)
-    return _page(request, application, environment, SettingsForm(found) if found else None)
+    form = SettingsForm(found) if found else None
+    return show(request, "settings", KINDS, application, environment, found, form)
 
 
 @require_POST
@@ -63,30 +63,4 @@ def change_settings(request: AuthenticatedRequest, key: UUID, environment_key: U
             return redirect("applications:settings", application.key, environment.key)
         except TaskRefused as refusal:
             form.add_error(None, str(refusal))
-    return _page(request, application, environment, form, status=422)
-
-
-def _page(
-    request: AuthenticatedRequest,
-    application: Application,
-    environment: Environment,
-    form: SettingsForm | None,
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    latest = application_tasks.latest(application, KINDS)
-    tasks = [latest[one] for one in ((environment.pk, kind.value) for kind in KINDS) if one in latest]
-    found = application_settings.stored(environment, application)
-    context: dict[str, Any] = {
-        "application": application,
-        "environment": environment,
-        "form": form,
-        "read_at": found.read_at if found else None,
-        "tasks": tasks,
-        "is_moving": any(task.is_active for task in tasks),
-    }
-    if not request.htmx:
-        return render(request, "applications/settings.html", context, status=status)
-    if not context["is_moving"]:
-        return HttpResponseClientRefresh()  # what was waited for is there
-    return render(request, "applications/_settings_tasks.html", context)
+    return show(request, "settings", KINDS, application, environment, found, form, status=422)
