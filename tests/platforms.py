@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from uuid import uuid4, uuid5
 import pytest
 
 from environments.platform.applications import key_of, module_key_of
+from tests.forks import Forked
 
 ROOT = Path(__file__).resolve().parent.parent
 BY = {"name": "Ana Ferreira", "username": "ana"}
@@ -45,7 +45,7 @@ class Platform:
         self.name = name
         self._wanted_port = port
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Forked | None = None
         self.port = 0
         self.count = 0
 
@@ -78,19 +78,13 @@ class Platform:
         self.data.mkdir(parents=True, exist_ok=True)
         port_file = self.data / "port"
         port_file.unlink(missing_ok=True)
-        with (self.data / "output.txt").open("ab") as output:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "environments.platform", "--name", self.name),
-                    *("--port", str(self._wanted_port), "--data", str(self.data), "--port-file", str(port_file)),
-                    *self._options,
-                ],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = Forked(
+            [
+                *("--name", self.name, "--port", str(self._wanted_port)),
+                *("--data", str(self.data), "--port-file", str(port_file), *self._options),
+            ],
+            output=self.data / "output.txt",
+        )
         until = time.monotonic() + START_SECONDS
         while not port_file.exists():
             if self._process.poll() is not None:
@@ -98,7 +92,7 @@ class Platform:
             if time.monotonic() > until:
                 self.stop()
                 raise RuntimeError(f"The platform did not listen within {START_SECONDS} s: {self.output()}")
-            time.sleep(0.01)
+            time.sleep(0.002)
         self.port = int(port_file.read_text())
         self.token = (self.data / "token").read_text().strip()
 
@@ -122,7 +116,7 @@ class Platform:
             code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
+            code = self._process.wait(STOP_SECONDS)
         self._process = None
         return code
 
@@ -142,7 +136,7 @@ class Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.stop(signal.SIGKILL)  # a clean end takes its time, and nobody looks
 
     # Where it is
     @property
