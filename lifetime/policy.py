@@ -252,6 +252,26 @@ def require(
     _enforce(user, action, environments, may(user, action, *environments, application=application, team=team))
 
 
+def may_wherever_it_is(
+    user: Person, action: Operation, application: Application, environments: Sequence[Environment]
+) -> Decision:
+    """Whether this person may do this now with the application in each of these. What they do not see is not named."""
+    decisions = [may(user, action, one, application=application) for one in environments]
+    needed = LEVELS[action].label
+    for one, decision in zip(environments, decisions, strict=True):
+        if not decision and not may(user, Action.VIEW_APPLICATIONS, one, application=application):
+            text = f"This needs “{needed}” wherever {application} is, and it is in an environment that you do not see."
+            return Decision(False, f"{text} Ask an administrator.")
+    return next((one for one in decisions if not one), ALLOWED)
+
+
+def require_wherever_it_is(
+    user: Person, action: Operation, application: Application, environments: Sequence[Environment]
+) -> None:
+    """As `require`, in each of these."""
+    _enforce(user, action, environments, may_wherever_it_is(user, action, application, environments))
+
+
 def _enforce(user: Person, action: Action | Operation, environments: Sequence[Environment], decision: Decision) -> None:
     operation = _disabled_as(action)
     if decision.is_temporary and operation and isinstance(user, User | ServiceAccount):

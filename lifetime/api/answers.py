@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NotRequired
 
+from django.conf import settings
 from django.core.exceptions import (
     PermissionDenied,
     RequestDataTooBig,
@@ -150,7 +151,9 @@ def refuse(request: ApiRequest, trouble: Exception) -> HttpResponse:
         case Failed():
             return error(request, 500, str(trouble), retry_after=trouble.retry_after)
         case RequestDataTooBig():
-            return error(request, 400, "The body is too large.")
+            return error(
+                request, 400, f"The body is too large: here it may have {settings.DATA_UPLOAD_MAX_MEMORY_SIZE:,} bytes."
+            )
         case SuspiciousOperation() | UnreadablePostError():
             return error(request, 400, "The request cannot be read.")
         case _ if isinstance(trouble, REFUSALS):
@@ -165,7 +168,10 @@ def _said(problem: dict[str, Any]) -> str:
     source, *place = map(str, problem["loc"] or ("",))
     if source == "body":
         place = place[1:]  # the name of the function's argument means nothing to callers
-    return f"{'.'.join(place)}: {problem['msg']}" if place else str(problem["msg"])
+    said = "Input should be a JSON object" if problem["type"].startswith("model_") else str(problem["msg"])
+    if not place and problem["type"] == "missing":
+        return "The body is missing."
+    return f"{'.'.join(place) or 'The body'}: {said}"
 
 
 def _in_maintenance(request: ApiRequest, text: str) -> HttpResponse:

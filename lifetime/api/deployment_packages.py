@@ -5,7 +5,6 @@ from typing import IO
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpResponse
 from ninja import Router
 from ninja.errors import HttpError
@@ -54,13 +53,14 @@ def _receive(request: ApiRequest, file: IO[bytes]) -> None:
     """The body, piece by piece."""
     told = request.headers.get("Content-Length", "")
     announced = int(told) if told.isascii() and told.isdigit() else 0
+    too_large = HttpError(400, f"The file is too large: it may have {settings.API_LARGEST_UPLOAD:,} bytes.")
     if announced > settings.API_LARGEST_UPLOAD:
-        raise RequestDataTooBig
+        raise too_large
     size = 0
     while piece := request.read(PIECE):
         size += len(piece)
         if size > settings.API_LARGEST_UPLOAD:
-            raise RequestDataTooBig
+            raise too_large
         file.write(piece)
     if not size or size < announced:
         raise HttpError(400, "The file did not arrive whole.")

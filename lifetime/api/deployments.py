@@ -170,6 +170,8 @@ def _have_validated(request: ApiRequest, plan: DeploymentPlan) -> None:
 def _choices(request: ApiRequest, body: WantedDeployment, source: Environment, target: Environment) -> list[Choice]:
     wanted = [(one.application_version_key, one.deployment_zone_key or "") for one in body.application_operations]
     wanted += [(key, "") for key in body.application_version_keys]
+    if not wanted:
+        raise ValidationError("The plan does nothing: name the versions to deploy in ApplicationOperations.")
     known = ApplicationVersion.objects.filter(key__in=[key for key, _ in wanted]).select_related("application")
     found = {one.key: one for one in known if _sees(request, one.application, source, target)}
     if missing := [key for key, _ in wanted if key not in found]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core import signing
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -24,6 +24,7 @@ from lifetime.api import fetching, places, waiting
 from lifetime.api.answers import Failed, answer, errors, nothing, written
 from lifetime.api.request import ApiRequest, actor
 from lifetime.models import Download, DownloadKind, DownloadStatus
+from lifetime.policy import Action
 
 router = Router()
 ROOT = "/lifetimeapi/rest/v2"
@@ -31,6 +32,7 @@ SIGNER = signing.TimestampSigner(salt="lifetime.api.downloads")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILE = {"responses": {200: {"content": {"application/octet-stream": BINARY}}}}
 PACKAGE_TYPE = "oap"
+PACKAGE_TYPES = (PACKAGE_TYPE, "apk", "aab", "ipa")
 
 
 class DownloadLink(TypedDict):
@@ -64,6 +66,8 @@ def get_content_in_environment(
     found, where = places.application_in(request, environment, application)
     status = where.applications.get(application=found)
     known = ApplicationVersion.objects.filter(key=status.version_key).first() if status.version_key else None
+    if kind.lower() not in PACKAGE_TYPES:
+        raise ValidationError(f"Type is one of {', '.join(PACKAGE_TYPES)}.")
     if known is None or kind.lower() != PACKAGE_TYPE:
         return nothing()
     return _package(request, found, known)
@@ -122,6 +126,8 @@ def _sources(request: ApiRequest, application: Application, version: Application
     known = {one.pk: one for one in (*running, *registered.filter(pk=version.created_in_id or 0))}
     allowed, refused = [], None
     for one in known.values():
+        if not policy.may(request.account, Action.VIEW_APPLICATIONS, one, application=application):
+            continue  # not even a refusal names it
         try:
             require_reading(request, one, application)
             allowed.append(one)

@@ -4,6 +4,7 @@ Paths are taken with and without a slash at their end, and neither form is ever 
 happens, the answer is one of the API's own: also for unknown paths, wrong methods and mistakes.
 """
 
+import base64
 import logging
 import re
 import time
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, get_resolver
 from django.utils.encoding import iri_to_uri
@@ -20,7 +21,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from lifetime import service_accounts
 from lifetime.api import calls, reference
-from lifetime.api.answers import error, refuse
+from lifetime.api.answers import error, nothing, refuse
 from lifetime.api.request import ApiRequest
 from lifetime.models import ServiceToken
 from lifetime.requests import client_address
@@ -45,11 +46,23 @@ def serve(request: HttpRequest) -> HttpResponseBase:
         response = _answer(call)
     except Exception as trouble:
         response = refuse(call, trouble)
+    if not response.streaming and not response.getvalue():
+        response.headers.pop("Content-Type", None)  # nothing is of no type
+    if call.method == "HEAD":
+        response = _head(response)
     response.headers["X-Request-ID"] = call.request_id
     response.headers.setdefault("Cache-Control", "no-store")
     if getattr(call, "account", None):
         _keep(call, response.status_code, time.monotonic() - began)
     return response
+
+
+def _head(response: HttpResponseBase) -> HttpResponse:
+    """The answer without its body, whose length it tells."""
+    length = "" if response.streaming else str(len(response.getvalue()))
+    head = HttpResponse(status=response.status_code, headers=response.headers)
+    head.headers.setdefault("Content-Length", length)
+    return head
 
 
 def _keep(call: ApiRequest, status: int, seconds: float) -> None:
@@ -80,7 +93,7 @@ def _taken(request: HttpRequest) -> ApiRequest:
 
 def _answer(call: ApiRequest) -> HttpResponseBase:
     path = FORMER.sub(ROOT, call.path_info).rstrip("/")
-    if path == DESCRIPTION and call.method == "GET":
+    if path == DESCRIPTION and call.method in ("GET", "HEAD"):
         return reference.serve()
     token = _token(call, is_bare_allowed=path.startswith(DOWNLOADS))
     if token is None:
@@ -104,9 +117,22 @@ def _token(call: ApiRequest, *, is_bare_allowed: bool) -> ServiceToken | None:
     """The token that the call came with. Downloads are fetched with the token alone in the header."""
     given = call.headers.get("Authorization", "").strip()
     scheme, _, secret = given.partition(" ")
-    if scheme.lower() == "bearer":
-        return service_accounts.find_token(secret.strip())
+    match scheme.lower():
+        case "bearer":
+            return service_accounts.find_token(secret.strip())
+        case "basic":
+            return _token_as_password(secret.strip())
     return service_accounts.find_token(given) if is_bare_allowed else None
+
+
+def _token_as_password(credentials: str) -> ServiceToken | None:
+    """Some clients have fields for a name and a password only: the account's username, and its token."""
+    try:
+        username, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    token = service_accounts.find_token(password)
+    return token if token and token.account.username == username else None
 
 
 def _serve_path(call: ApiRequest, path: str) -> HttpResponseBase:
@@ -114,9 +140,12 @@ def _serve_path(call: ApiRequest, path: str) -> HttpResponseBase:
         match = get_resolver(ROUTES).resolve(path or "/")
     except Resolver404:
         return error(call, 404, f"The API has no path {call.path}.")
+    method, call.method = call.method, "GET" if call.method == "HEAD" else call.method
     response: HttpResponseBase = match.func(call, *match.args, **match.kwargs)
+    call.method = method
     if isinstance(response, HttpResponseNotAllowed):
-        allowed = response.headers["Allow"]
-        response = error(call, 405, f"Not {call.method}, but {allowed} is possible here.")
-        response.headers["Allow"] = allowed
+        allowed = sorted(response.headers["Allow"].split(", "))
+        text = f"Not {method}, but {', '.join(allowed)} is possible here."
+        response = nothing() if method == "OPTIONS" else error(call, 405, text)
+        response.headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"])
     return response

@@ -15,9 +15,11 @@ from environments import application_settings
 from environments.application_settings import Changes, Setting
 from environments.models import Application, Environment, Module
 from environments.operations import Operation
+from lifetime import policy
 from lifetime.api import places, waiting
 from lifetime.api.answers import Failed, answer, errors
 from lifetime.api.request import ApiRequest, actor
+from lifetime.policy import Action
 
 router = Router()
 PLACE = "/Modules/{module}/Environments/{key:environment}"
@@ -142,7 +144,10 @@ def _place(request: ApiRequest, module: str, environment_key: UUID) -> Place:
     environment = places.environment(request, environment_key)
     found = Module.objects.filter(statuses__environment=environment).select_related("application")
     named = found.filter(name=module) if (key := _key(module)) is None else found.filter(key=key)
-    if (one := named.order_by("pk").first()) is None:
+    one = named.order_by("pk").first()
+    if one is None or not policy.may(
+        request.account, Action.VIEW_APPLICATIONS, environment, application=one.application
+    ):
         raise Http404(f"{environment} has no such module.")
     application, environment = places.application_in(
         request, environment_key, one.application.key, Operation.CHANGE_APPLICATION_SETTINGS

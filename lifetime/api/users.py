@@ -171,7 +171,10 @@ def set_application_role(request: ApiRequest, user: UUID, body: WantedApplicatio
 def remove_application_role(request: ApiRequest, user: UUID, application: UUID) -> HttpResponse:
     """Take the role on one application from a person."""
     found = places.application(request, application, Action.MANAGE_APPLICATION_ROLES)
-    teams.remove_application_role(_managed(user), found, by=author(request))
+    person = _managed(user)
+    if not ApplicationRole.objects.filter(user=person, application=found).exists():
+        raise Http404(f"{person} has no role on the application {found}.")
+    teams.remove_application_role(person, found, by=author(request))
     return nothing()
 
 

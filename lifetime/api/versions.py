@@ -138,9 +138,9 @@ def remove_version(request: ApiRequest, application: UUID, version: UUID) -> Htt
     """Remove a version that nothing uses. Answers when the environments that have the application have done it."""
     of = places.application(request, application)
     found = of.versions.filter(key=version).first() or _no_version(of)
-    for where in version_removal.places(found):
-        request.concerned.add(where.key)
-        policy.require(request.account, Operation.TAG_APPLICATIONS, where, application=of)
+    where = version_removal.places(found)
+    request.concerned.update(one.key for one in where)
+    policy.require_wherever_it_is(request.account, Operation.TAG_APPLICATIONS, of, where)
     with waiting.place():
         for task in version_removal.request(found, by=actor(request)):
             waiting.until_over(task)

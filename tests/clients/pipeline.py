@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import pytest
 from django.conf import settings
@@ -42,9 +43,9 @@ def _run(*command: str) -> None:
 class Result:
     """What a script printed, and how it ended."""
 
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code = done.returncode
-        self.output = done.stdout + done.stderr
+    def __init__(self, code: int, output: str) -> None:
+        self.code = code
+        self.output = output
 
     def succeeded(self, *words: str) -> None:
         assert self.code == 0, self.output
@@ -77,16 +78,44 @@ class Client:
 
     def run(self, script: str, *options: str, url: str = "-u", token: str = "-t") -> Result:
         """`url` and `token` are the names of these options: one script calls them otherwise."""
+        return self.start(script, *options, url=url, token=token).result()
+
+    def start(self, script: str, *options: str, url: str = "-u", token: str = "-t") -> "Run":
+        """As `run`, but meanwhile other things can happen."""
         common = (url, self._url, token, self._token, "--config_file", str(self._configuration))
         surroundings = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "NO_PROXY": "127.0.0.1"}
-        return Result(
-            subprocess.run(
-                [str(self._python), "-m", f"outsystems.pipeline.{script}", *common, *options],
-                cwd=self.folder,
-                env=surroundings,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=RUN_SECONDS,
-            )
+        process = subprocess.Popen(
+            [str(self._python), "-m", f"outsystems.pipeline.{script}", *common, *options],
+            cwd=self.folder,
+            env=surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        return Run(process)
+
+
+class Run:
+    """A script that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def result(self) -> Result:
+        """How it ended, as soon as it has."""
+        try:
+            output, _ = self._process.communicate(timeout=RUN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            output, _ = self._process.communicate()
+            pytest.fail(f"It did not end within {RUN_SECONDS} s:\n{output}", pytrace=False)
+        return Result(self._process.returncode, output)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ from audit.models import AuditEvent
 from deployments.models import DeploymentPlan
 from environments import maintenance
 from environments.models import ApplicationVersion, Module
+from tests.deployments.scenes import wait_for, wait_for_step
 from tests.factories import actor
+from tests.lifetime.api.conftest import create_caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -178,3 +180,41 @@ def test_maintenance_mode_refuses_clearly_and_leaves_nothing_behind(console, cli
         "finished with status finished_successful"
     )
     assert not AuditEvent.objects.filter(message__startswith="Created deployment plan", message__contains="Quality")
+
+
+@pytest.mark.parametrize("where", ["target", "source"])
+def test_maintenance_mode_in_the_middle_of_a_deployment_ends_the_run(console, client_in, where):
+    client = client_in
+    publish(console, page="one", tag="1.0")
+    console.quality.behave(step_seconds={"generating": 60})
+    name = "Quality" if where == "target" else "Development"
+    path = f"/lifetimeapi/rest/v2/environments/{console.environments[name].key}/maintenancemode"
+    operator = create_caller(username="night-shift").secret
+    deploy = (LATEST, "-s", "Development", "-d", "Quality", "-l", "Customer Core")
+
+    with client.start(*deploy) as run:
+        wait_for(DeploymentPlan.objects.filter(status="running").exists)
+        plan = wait_for_step(DeploymentPlan.objects.get(), "generating")
+        wanted = {"IsMaintenanceModeEnabled": True, "Reason": "New disks", "Wait": True}
+        told = json.loads(console.call("PUT", path, wanted, token=operator))
+        result = run.result()
+
+    result.failed(f"Deployment plan {plan.key} started being executed.", "finished with status aborted")
+    said = [one["Message"] for one in written(client, "DeploymentErrors")["DeploymentLog"]]
+    assert [one for one in said if f"Maintenance mode of '{name}' was enabled: New disks" in one], said
+    assert [one for one in said if "night-shift" in one], said
+    assert (told["IsMaintenanceModeEnabled"], told["Phase"], told["Aborted"]["Plans"]) == (True, "in_force", 1)
+    assert (told["Certificate"]["IsQuiet"], told["Certificate"]["ContactsInsideTheQuiet"]) == (True, 0)
+    assert json.loads(console.call("GET", path))["Certificate"] == told["Certificate"]
+    place = console.quality if where == "target" else console.development
+    assert place.heard(after=datetime.fromisoformat(told["Certificate"]["QuietAt"])) == []
+    client.run(*deploy).failed("New disks", "night-shift enabled it")  # and so does the job that tries again
+    assert console.quality.page("CustomerCore") == ""
+
+    console.quality.behave()
+    console.call("PUT", path, {"IsMaintenanceModeEnabled": False, "Reason": "Done"}, token=operator)
+    wait_for(lambda: json.loads(console.call("GET", path))["Phase"] == "ended")
+    client.run(*deploy).succeeded("finished with status finished_successful")
+    assert console.quality.page("CustomerCore") == "core one"
+    statuses = DeploymentPlan.objects.order_by("pk").values_list("status", flat=True)
+    assert list(statuses) == ["aborted", "finished_successful"]

@@ -6,7 +6,7 @@ from audit.models import AuditEvent
 from environments import gate, maintenance, tasks, version_removal
 from environments.application_tasks import TaskRefused
 from environments.models import ApplicationStatus, ApplicationTask, ApplicationVersion
-from lifetime.models import Level
+from lifetime.models import Level, RoleLevel
 from tests.deployments.factories import create_application, create_plan, create_route
 from tests.deployments.factories import publish as publish_in
 from tests.environments.test_tagging import application, development, platform, tag, work  # noqa: F401
@@ -51,6 +51,20 @@ def test_who_may_not_tag_does_not_remove(application, version):  # noqa: F811
     reader = create_caller(create_role(level=Level.OPEN), "reader")
     refused(reader.delete(f"applications/{application.key}/versions/{version.key}"), 403, "Change and Deploy")
     assert not ApplicationTask.objects.filter(kind="remove_version").exists()
+
+
+def test_an_environment_that_is_not_seen_is_not_named(development, application, version):  # noqa: F811
+    hidden = create_environment(name="Secret")
+    status = ApplicationStatus.objects.get(application=application)
+    status.pk, status.environment = None, hidden
+    status.save()
+    maintenance.enable(hidden, by=actor(), reason="Upgrade of Secret")
+    role = create_role(level=Level.CHANGE, environment=development)
+    RoleLevel.objects.create(role=role, environment=hidden, level=Level.ACCESS)
+    path = f"applications/{application.key}/versions/{version.key}"
+
+    told = refused(create_caller(role, "blind").delete(path), 403, "in an environment that you do not see")
+    assert "Secret" not in str(told)
 
 
 def test_maintenance_mode_refuses(platform, development, application, version):  # noqa: F811

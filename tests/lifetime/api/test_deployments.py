@@ -231,7 +231,7 @@ def test_what_cannot_be_planned_is_refused_and_leaves_nothing(caller, route):
     blocked = publish(create_application("Blocked"), source, number="1.0")
     blocking.block(target, blocked.application, by=actor(), reason="Not yet")
     for body, words in (
-        (wanted(source, target), "does nothing"),
+        (wanted(source, target), "name the versions to deploy"),
         (wanted(source, source, version), "same environment"),
         (wanted(source, target, elsewhere), "not in Development"),
         (wanted(source, target, version, version), "twice"),

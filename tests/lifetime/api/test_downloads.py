@@ -13,7 +13,7 @@ from audit.models import AuditEvent
 from environments import maintenance
 from environments.models import Application, ApplicationVersion
 from lifetime.api import fetching, tasks
-from lifetime.models import Download, DownloadPart, Level
+from lifetime.models import Download, DownloadPart, Level, RoleLevel
 from tests.factories import actor, create_environment
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.api.test_applications import publish, tag
@@ -98,6 +98,7 @@ def test_the_content_of_an_environment_is_that_of_its_version(caller, applicatio
         first = caller.get(path)
     assert first.status_code == 200
     assert caller.get(f"{path}/?Type=apk").status_code == 204
+    refused(caller.get(f"{path}/?Type=exe"), 400, "oap, apk, aab, ipa")
 
 
 def test_a_damaged_package_is_not_given_out(caller, application, version, platform):
@@ -117,6 +118,18 @@ def test_reading_code_needs_the_level_that_opens_it(development, application):
     wanted = {"SolutionName": "S", "ApplicationKeys": [str(application.key)]}
     refused(reader.post(f"{path}/solution", wanted), 403, "Open and Debug")
     assert not Download.objects.exists()
+
+
+def test_a_package_that_only_an_unseen_environment_has_is_none(development, application):
+    seen = create_environment(name="Seen")
+    role = create_role(level=Level.OPEN, environment=seen)
+    RoleLevel.objects.create(role=role, environment=development, level=Level.ACCESS)
+    application.statuses.create(environment=seen, changed_at=timezone.now())
+    version = application.statuses.get(environment=development).version_key
+
+    answer = create_caller(role, "blind").get(f"applications/{application.key}/versions/{version}/content")
+
+    assert answer.status_code == 204  # and no refusal that would name Development
 
 
 def test_source_code_is_a_zip_file_with_one_for_each_module(caller, application, version, development):

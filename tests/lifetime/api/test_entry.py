@@ -1,6 +1,7 @@
 """Who calls, how often, for what: what holds for every path."""
 
 import json
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -31,6 +32,17 @@ def test_an_inactive_account_and_a_bare_token_open_nothing(caller):
     refused(caller.get("environments", token=caller.secret), 401)
     ServiceAccount.objects.update(is_active=False)
     refused(caller.get("environments"), 401)
+
+
+def basic(username, secret):
+    return "Basic " + b64encode(f"{username}:{secret}".encode()).decode()
+
+
+def test_a_name_and_the_token_as_its_password_are_taken_too(caller):
+    assert caller.get("environments", token=basic("pipeline", caller.secret)).status_code == 204
+    create_caller(username="other")
+    for token in (basic("other", caller.secret), basic("", caller.secret), basic("pipeline", "x"), "Basic =", "Basic"):
+        refused(caller.get("environments", token=token), 401)
 
 
 def test_a_session_opens_nothing_and_no_csrf_token_is_asked_for(caller, client):
@@ -78,7 +90,29 @@ def test_a_wrong_method_is_told_in_json(caller):
     response = caller.call("PATCH", "environments/")
 
     refused(response, 405, "PATCH")
-    assert "GET" in response.headers["Allow"]
+    assert response.headers["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+def test_a_head_is_an_answer_without_its_body_and_options_tell_the_methods(caller):
+    create_environment()
+    whole = caller.get("environments")
+
+    head = caller.call("HEAD", "environments")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["Content-Length"] == str(len(whole.content))
+    assert head.headers["Content-Type"] == whole.headers["Content-Type"]
+    assert caller.call("HEAD", "teams/").status_code == 204
+    assert caller.call("HEAD", f"environments/{uuid4()}").status_code == 404
+    assert caller.call("HEAD", "auth/tokens").status_code == 405
+
+    options = caller.call("OPTIONS", "auth/tokens")
+    assert (options.status_code, options.headers["Allow"]) == (204, "POST, OPTIONS")
+    calls.write_down()
+    assert AuditEvent.objects.filter(message__contains="called HEAD", kind="view").count() == 4
+
+
+def test_an_answer_without_a_body_is_of_no_type(caller):
+    assert "Content-Type" not in caller.get("environments").headers
 
 
 @pytest.mark.parametrize(
@@ -88,13 +122,13 @@ def test_a_wrong_method_is_told_in_json(caller):
 def test_a_body_that_is_none_is_a_bad_request(caller, body):
     environment = create_environment()
 
-    refused(caller.put(f"environments/{environment.key}/maintenancemode", body), 400)
+    refused(caller.put(f"environments/{environment.key}/maintenancemode", body), 400, "body")
 
 
 def test_a_body_that_is_too_large_is_a_bad_request(caller):
-    environment = create_environment()
+    path = f"environments/{create_environment().key}/maintenancemode"
 
-    refused(caller.put(f"environments/{environment.key}/maintenancemode", b" " * 3_000_000), 400, "too large")
+    refused(caller.put(path, b" " * 3_000_000), 400, "too large", "may have 2,621,440 bytes")
 
 
 def test_a_mistake_of_ours_is_told_without_details(caller, monkeypatch, caplog):

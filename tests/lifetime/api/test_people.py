@@ -212,7 +212,7 @@ def test_a_role_on_an_application_is_given_and_taken(caller):
     assert response.status_code == 201
     assert [one["roleName"] for one in response.json()["ApplicationRoles"]] == ["Tester"]
     assert caller.delete(f"{path}/{application.key}").status_code == 204
-    refused(caller.delete(f"{path}/{application.key}"), 400, "no role")
+    refused(caller.delete(f"{path}/{application.key}"), 404, "no role")
 
 
 def test_failed_log_ins_are_shown_and_forgotten(caller):

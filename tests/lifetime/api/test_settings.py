@@ -153,6 +153,17 @@ def test_a_property_takes_the_raw_body_and_says_whether_it_worked(development, p
     refused(put(caller, module.key, development, "SiteProperties/PageSize/Value", b"1"), 400, "maintenance mode")
 
 
+def test_a_module_that_the_account_does_not_see_is_none(db):
+    environment = create_environment()
+    application = create_application()
+    give_module(application, environment, "Hidden")
+    caller = create_caller(create_role(level=Level.ACCESS, environment=environment), "blind")
+
+    for module in ("Hidden", "Nothing", Module.objects.get().key):
+        told = refused(put(caller, module, environment, "SiteProperties/PageSize/Value", b"1"), 404)
+        assert told["Errors"] == [f"{environment} has no such module."]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_application_is_created_from_a_template_for_a_team(development):
     caller = create_caller()
