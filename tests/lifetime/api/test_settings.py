@@ -112,6 +112,31 @@ def test_who_may_not_is_refused_before_an_environment_is_asked(db):
     refused(reader.post("environments", {"EnvironmentName": "X", "EnvironmentAddress": "x.example.com"}), 403)
 
 
+@pytest.mark.parametrize("name", ["%00", "Nothing%0ASecond line", "%ff"])
+def test_a_module_that_cannot_be_is_not_found(caller, name):
+    environment = create_environment()
+
+    told = refused(caller.get(f"{PROPERTIES}/{name}/Environments/{environment.key}"), 404, "no such module")
+
+    again = put(caller, name, environment, "SiteProperties/%00/Value", b"1")
+    assert refused(again, 404)["Errors"] == told["Errors"]
+
+
+def test_whoever_lists_no_applications_does_not_learn_which_modules_there_are(db):
+    environment = create_environment(name="Quality")
+    application = create_application()
+    publish(application, environment)
+    module = give_module(application, environment, "Payroll")
+    stranger = create_caller(create_role(level=Level.ACCESS), "stranger")
+
+    there, not_there = (
+        refused(stranger.get(f"{PROPERTIES}/{name}/Environments/{environment.key}"), 404)
+        for name in (module.name, "Nothing")
+    )
+
+    assert there["Errors"] == not_there["Errors"] == ["Quality has no such module."]
+
+
 # On a real platform
 
 
