@@ -118,6 +118,11 @@ def read(file: IO[bytes]) -> Iterator[list[Package]]:
         yield found
 
 
+def check(file: IO[bytes]) -> None:
+    """Raise BadPackage unless the file is one sound package, wherever it came from."""
+    _package(file)
+
+
 def create(target: Environment, packages: Sequence[Package], *, by: log.Actor, notes: str = "") -> DeploymentPlan:
     """A saved plan that deploys these packages, to be validated. Raises gate.Refused and ValidationError."""
     kept = _keep(packages)
