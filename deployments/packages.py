@@ -6,7 +6,6 @@ packages. Names, sizes and the manifest are checked here; every byte of the file
 
 import errno
 import hashlib
-import json
 import stat
 import struct
 import tempfile
@@ -117,6 +116,11 @@ def read(file: IO[bytes]) -> Iterator[list[Package]]:
         if len(set(keys)) < len(keys):
             raise BadPackage("The solution has an application twice.")
         yield found
+
+
+def check(file: IO[bytes]) -> None:
+    """Raise BadPackage unless the file is one sound package, wherever it came from."""
+    _package(file)
 
 
 def create(target: Environment, packages: Sequence[Package], *, by: log.Actor, notes: str = "") -> DeploymentPlan:
@@ -313,13 +317,13 @@ def _manifest(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo]) 
     if entry is None or entry.file_size > LARGEST_MANIFEST:
         raise BadPackage(f"It has no {MANIFEST} (of at most {LARGEST_MANIFEST:,} bytes).")
     try:
-        manifest = _Manifest.model_validate(json.loads(archive.read(entry)))
+        manifest = _Manifest.model_validate_json(archive.read(entry))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise BadPackage(f"{MANIFEST} is no JSON: {first['ctx']['error']}.") from None
+        place = ".".join(map(str, first["loc"]))[:LONGEST_NAME]
         raise BadPackage(f"{MANIFEST}: {place}: {first['msg']}.") from None
-    except (ValueError, RecursionError) as error:
-        raise BadPackage(f"{MANIFEST} is no JSON: {error}.") from None
     if any(module.version_key is None for module in manifest.modules):
         raise BadPackage(f"{MANIFEST}: a module has no version: only tagged versions are deployed.")
     return manifest

@@ -45,6 +45,7 @@ LONGEST_ETAG = 100
 ZIP = "application/zip"
 RESET = struct.pack("ii", 1, 0)  # linger for no time: closing resets the connection
 DATE_RESOLUTION = 2.0  # a Date header tells whole seconds, and may be cached for one
+FURTHEST_OFF = 10 * 365 * 86_400.0  # seconds; a Date header that tells of more tells of no clock
 
 
 class Unreachable(Exception):
@@ -421,6 +422,8 @@ class Client:
             return
         now = time.monotonic()
         lower = (there - self._database_time(now)).total_seconds()
+        if abs(lower) > FURTHEST_OFF:
+            return
         upper = (there - self._database_time(began)).total_seconds() + DATE_RESOLUTION
         known = self.clock_offset
         if known is None or not lower <= known <= upper:

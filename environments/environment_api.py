@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,9 @@ from environments.printable import printable
 LONGEST_PLACE = 100  # in an answer, as a refusal names it
 Shape = TypeVar("Shape", bound=BaseModel)
 COLOUR = re.compile(r"#[0-9a-f]{6}", re.ASCII | re.IGNORECASE)
+ESCAPED_ZERO = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# What the database keeps and every time zone can show: beyond, a row could be written that nobody can read.
+Instant = Annotated[AwareDatetime, Field(ge=datetime(1000, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
 Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
@@ -66,7 +70,7 @@ class _Published(_Shape):
     description: Text = ""
     version_key: UUID | None = None
     is_modified: bool
-    changed_at: AwareDatetime
+    changed_at: Instant
     changed_by: Short = ""
     consistency: Literal["", "Warning", "Error"] = ""
     consistency_message: Text = ""
@@ -103,13 +107,13 @@ class ModuleVersionItem(_Shape):
     name: Name
     version_key: UUID
     hash: Annotated[str, StringConstraints(max_length=100)] = ""
-    created_at: AwareDatetime | None = None
+    created_at: Instant | None = None
     created_by: Short = ""
 
 
 class Package(_Shape):
     digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class MobileVersion(_Shape):
@@ -124,7 +128,7 @@ class VersionItem(_Shape):
     key: UUID
     version: Annotated[str, StringConstraints(min_length=1, max_length=40)]
     change_log: Text = ""
-    created_at: AwareDatetime
+    created_at: Instant
     created_by: Short = ""
     based_on: UUID | None = None
     package: Package | None = None
@@ -179,7 +183,7 @@ class References(_Shape):
 
 class DeploymentLine(_Shape):
     line: Annotated[int, Field(ge=1, lt=2**31)]
-    at: AwareDatetime
+    at: Instant
     type: Literal["Info", "Warning", "Error"] = "Info"
     step: Short = ""
     message: Text
@@ -188,8 +192,8 @@ class DeploymentLine(_Shape):
 class DeploymentStep(_Shape):
     name: Short
     state: Literal["waiting", "running", "finished", "failed", "undone"]
-    began_at: AwareDatetime | None = None
-    ended_at: AwareDatetime | None = None
+    began_at: Instant | None = None
+    ended_at: Instant | None = None
     warnings: Annotated[int, Field(ge=0, lt=2**31)] = 0
     errors: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
@@ -224,7 +228,7 @@ class DeploymentState(_Shape):
     steps: list[DeploymentStep] = []
     interventions: list[Intervention] = []
     is_applied: bool
-    prepared_until: AwareDatetime | None = None
+    prepared_until: Instant | None = None
     log: list[DeploymentLine] = []
     cursor: Annotated[str, StringConstraints(min_length=1, max_length=100)]
     more: bool = False
@@ -291,7 +295,7 @@ class ApplicationSecurityDocument(_Shape):
 
 class LogLine(_Shape):
     line: int
-    at: AwareDatetime
+    at: Instant
     kind: Short = ""
     level: Short = ""
     module: Short = ""
@@ -322,8 +326,8 @@ class BlockedAddress(_Shape):
     address: Short
     username: Annotated[str, StringConstraints(max_length=300, pattern=r"^[^\x00]*$")] = ""
     attempts: int = 0
-    blocked_at: AwareDatetime
-    blocked_until: AwareDatetime
+    blocked_at: Instant
+    blocked_until: Instant
 
 
 class BlockedAddresses(_Shape):
@@ -359,6 +363,8 @@ def read(answer: Answer, shape: type[Shape], *, step: str) -> Shape:
         raise Rejected(
             f"The answer to {step} is not of the agreed shape: {printable(where)}: {printable(first['msg'])}"
         ) from None
+    if ESCAPED_ZERO.search(answer.body):
+        raise Rejected(f"The answer to {step} is not of the agreed shape: a text has a zero character in it.")
     return found
 
 

@@ -76,13 +76,15 @@ def get_content_in_environment(
 @router.get("/downloads/{key:download}", response={200: None, **errors(400, 403, 404)}, openapi_extra=FILE)
 def fetch(request: ApiRequest, download: UUID, signature: str = Query("", alias="signature")) -> HttpResponseBase:
     """The file behind a link. Here the token may also stand alone in the header, without `Bearer`."""
-    found = Download.objects.filter(key=download, status=DownloadStatus.COMPLETED).first()
+    completed = Download.objects.filter(key=download, status=DownloadStatus.COMPLETED)
+    found = completed.select_related("environment__maintenance_window").first()
     _check(request, download, signature)
     if found is None or not fetching.is_whole(found):
         raise Http404("This file is not here any more. Ask for a new link.")
+    require_reading(request, found.environment)
     response = StreamingHttpResponse(_parts(found), content_type="application/octet-stream")
     response.headers["Content-Length"] = str(found.size)
-    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(found.name)}"
+    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(found.name, safe='')}"
     response.headers["ETag"] = f'"{found.digest}"'
     return response
 
@@ -98,8 +100,8 @@ def link(request: ApiRequest, download: Download) -> HttpResponse:
     return response
 
 
-def require_reading(request: ApiRequest, environment: Environment, application: Application) -> None:
-    """Whoever reads packages reads the code: that takes the level which opens it."""
+def require_reading(request: ApiRequest, environment: Environment, application: Application | None = None) -> None:
+    """Whoever reads packages reads the code: that takes the level which opens it, still when it is fetched."""
     decision = policy.may(request.account, Operation.OPEN_SERVICE_STUDIO, environment, application=application)
     if not decision and not decision.is_temporary:
         raise PermissionDenied(decision.reason)
@@ -109,7 +111,7 @@ def _package(request: ApiRequest, application: Application, version: Application
     where = _sources(request, application, version)
     if not where:
         return nothing()
-    download = fetching.known_package(version.key, request.account)
+    download = fetching.known_package(version.key, request.account, where)
     if download is None or (download.is_over and not fetching.is_whole(download)):
         with waiting.place():
             download = _until_over(_ask(request, where, application, version))

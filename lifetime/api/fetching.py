@@ -22,6 +22,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from audit import log
+from deployments import packages
 from environments import gate
 from environments.environment_api import References, VersionItem, read
 from environments.models import Application, ApplicationStatus, Environment, Module, Purpose
@@ -37,11 +38,17 @@ ORPHANED_AFTER = timedelta(minutes=10)
 REUSED_FOR = timedelta(hours=1)
 KEPT_FOR = timedelta(hours=3)  # longer than a link that is given out at the end of REUSED_FOR
 MOST_APPLICATIONS = 100
+MOST_UNDER_WAY = 20  # of one account: each takes a worker for a while, and others wait for workers, too
+NOT_IN_NAMES = str.maketrans("/\\:", "___")  # of files, wherever they are unpacked
 SOLUTION = "\nMicrosoft Visual Studio Solution File, Format Version 12.00\n"  # tools look for one in each module
 
 
 class NoPackage(gate.Refused):
     """There is nothing to bring. The text says why."""
+
+
+class TooMany(gate.Refused):
+    """Nothing was queued: the account waits for enough already."""
 
 
 def wanted(application: Application, version_key: UUID) -> dict[str, str]:
@@ -60,11 +67,14 @@ def request(
     with_references: bool = False,
     module: Module | None = None,
 ) -> Download:
-    """Queue a file; raises gate.Refused. A package that the account asked for lately is not brought again."""
+    """Queue a file; raises gate.Refused."""
     with transaction.atomic():
         [locked] = Environment.objects.filter(pk=environment.pk).lock()
         if locked.maintenance_window:
             raise gate.InMaintenance(explain(locked.name, locked.maintenance_window, "Reading packages"))
+        under_way = Download.objects.filter(account=account, ended_at=None).count()
+        if under_way >= MOST_UNDER_WAY:
+            raise TooMany(f"{account} waits for {under_way} files already. Ask again when one of them is there.")
         download = Download.objects.create(
             kind=kind,
             account=account,
@@ -87,11 +97,12 @@ def request(
     return download
 
 
-def known_package(version_key: UUID, account: ServiceAccount) -> Download | None:
-    """The package of a version that this account asked for: there already, or on its way."""
+def known_package(version_key: UUID, account: ServiceAccount, where: Sequence[Environment]) -> Download | None:
+    """The package of a version that this account asked for from one of these: there already, or on its way."""
     found = Download.objects.filter(
         kind=DownloadKind.PACKAGE,
         account=account,
+        environment__in=where,
         parameters__applications__0__version=str(version_key),
         requested_at__gt=Now() - REUSED_FOR,
     ).exclude(status=DownloadStatus.ABORTED)
@@ -157,6 +168,7 @@ async def _make(client: gate.Client, download: Download, file: IO[bytes]) -> Non
             with tempfile.TemporaryFile() as package:
                 await _bring(client, one, package)
                 await sync_to_async(_add)(solution, f"packages/{one['key']}.oap", package)
+            _refuse_too_large(file.tell(), download.name)
         await _reach(download, DownloadStatus.PACKING)
 
 
@@ -167,6 +179,7 @@ async def _bring(client: gate.Client, application: dict[str, str], file: IO[byte
     if version.package is None:
         raise NoPackage(f"The environment keeps no package of {application['name']} {version.version}.")
     total, digest = version.package.bytes, hashlib.sha256()
+    _refuse_too_large(total, f"The package of {application['name']} {version.version}")
     while (start := file.tell()) < total:
         end = min(start + gate.LONGEST_PART, total)
         part = await client.get_part(f"{path}/package", start=start, end=end, etag=f'"{version.package.digest}"')
@@ -175,6 +188,11 @@ async def _bring(client: gate.Client, application: dict[str, str], file: IO[byte
     if f"sha256:{digest.hexdigest()}" != version.package.digest:
         raise gate.Rejected(f"The package of {application['name']} {version.version} is damaged.")
     file.seek(0)
+
+
+def _refuse_too_large(size: int, what: str) -> None:
+    if size > packages.LARGEST:
+        raise NoPackage(f"{what} has more than {packages.LARGEST:,} bytes; such files are not given out.")
 
 
 async def _with_references(
@@ -208,21 +226,23 @@ def _tagged(environment_id: int, key: str) -> dict[str, str]:
 def _unpack_modules(package: IO[bytes], file: IO[bytes], wanted_module: str) -> None:
     """A zip file for each module, or for the wanted one: what the manifest says of it, and in the first one of the
     manifest the application's files."""
+    packages.check(package)
     with zipfile.ZipFile(package) as inside, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as outside:
         manifest = json.loads(inside.read("manifest.json"))
-        number = manifest["version"]["version"].partition(".")[0]
+        number = manifest["version"]["version"].partition(".")[0].translate(NOT_IN_NAMES)
         modules = [one for one in enumerate(manifest["modules"]) if wanted_module in ("", one[1]["key"])]
         if not modules:
             raise NoPackage("The version that the application is based on there does not have this module.")
         for place, module in modules:
+            name = module["name"].translate(NOT_IN_NAMES).lstrip(".")
             with tempfile.TemporaryFile() as made:
                 with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as one:
-                    one.writestr(f"{module['name']}.sln", SOLUTION)
+                    one.writestr(f"{name}.sln", SOLUTION)
                     one.writestr("module.json", json.dumps(module, indent=1, ensure_ascii=False))
                     if place == 0:
                         _copy_files(inside, one)
                 made.seek(0)
-                _add(outside, f"{module['name']}.v{number}.zip", made)
+                _add(outside, f"{name}.v{number}.zip", made)
 
 
 def _copy_files(inside: zipfile.ZipFile, outside: zipfile.ZipFile) -> None:

@@ -15,11 +15,9 @@ from environments import application_settings
 from environments.application_settings import Changes, Setting
 from environments.models import Application, Environment, Module
 from environments.operations import Operation
-from lifetime import policy
 from lifetime.api import places, waiting
 from lifetime.api.answers import Failed, answer, errors
 from lifetime.api.request import ApiRequest, actor
-from lifetime.policy import Action
 
 router = Router()
 PLACE = "/Modules/{module}/Environments/{key:environment}"
@@ -142,17 +140,24 @@ def _value(request: ApiRequest) -> str:
 def _place(request: ApiRequest, module: str, environment_key: UUID) -> Place:
     """The module, by its key or its name, where its settings may be changed."""
     environment = places.environment(request, environment_key)
-    found = Module.objects.filter(statuses__environment=environment).select_related("application")
-    named = found.filter(name=module) if (key := _key(module)) is None else found.filter(key=key)
-    one = named.order_by("pk").first()
-    if one is None or not policy.may(
-        request.account, Action.VIEW_APPLICATIONS, environment, application=one.application
-    ):
-        raise Http404(f"{environment} has no such module.")
-    application, environment = places.application_in(
-        request, environment_key, one.application.key, Operation.CHANGE_APPLICATION_SETTINGS
-    )
+    unknown = f"{environment} has no such module."
+    if (one := _module(environment, module)) is None:
+        raise Http404(unknown)
+    try:
+        application, environment = places.application_in(
+            request, environment_key, one.application.key, Operation.CHANGE_APPLICATION_SETTINGS
+        )
+    except Http404:  # names can be guessed: one that the account does not see is told like one that is not there
+        raise Http404(unknown) from None
     return Place(environment=environment, application=application, module=one)
+
+
+def _module(environment: Environment, named: str) -> Module | None:
+    if "\0" in named:  # no database looks for that
+        return None
+    found = Module.objects.filter(statuses__environment=environment).select_related("application")
+    key = _key(named)
+    return (found.filter(key=key) if key else found.filter(name=named)).order_by("pk").first()
 
 
 def _key(text: str) -> UUID | None:

@@ -182,9 +182,11 @@ def _own(
     request: ApiRequest, environment: UUID, key: UUID, kind: DownloadKind, *, module: UUID | None = None
 ) -> Download:
     request.concerned.add(environment)
-    found = Download.objects.filter(key=key, kind=kind, account=request.account, environment__key=environment).first()
+    asked_for = Download.objects.filter(key=key, kind=kind, account=request.account, environment__key=environment)
+    found = asked_for.select_related("environment__maintenance_window").first()
     if found is None or found.parameters.get("module") != (str(module) if module else None):
         raise Http404("This account asked for no such thing there.")
+    downloads.require_reading(request, found.environment)
     return found
 
 

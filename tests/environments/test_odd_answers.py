@@ -5,12 +5,14 @@ import threading
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from environments import maintenance, registry, sync
+from environments import gate, maintenance, registry, sync
+from environments.environment_api import ApplicationsPage, Facts, read
 from environments.models import Contact, Environment, SyncRun, SyncState
 from tests.factories import actor, create_environment
 
@@ -70,6 +72,7 @@ DIGESTS = json.dumps(
         "sha256:x",
     )
 ).encode()
+LAST_DATE = "Fri, 31 Dec 9999 23:59:58 GMT"
 ODD = {
     "a zero character": {"body": json.dumps({"detail": "a\x00b"}).encode()},
     "a surrogate": {"body": b'{"detail": "\\ud800"}'},
@@ -77,6 +80,7 @@ ODD = {
     "a date without zone": {"date": "Mon, 23 Nov 2026 10:00:00 -0000"},
     "a date far off": {"date": "Mon, 23 Nov 99999 10:00:00 GMT"},
     "a date that is none": {"date": "yesterday"},
+    "the last date": {"status": 200, "body": DIGESTS, "content_type": "application/json", "date": LAST_DATE},
 }
 
 
@@ -89,7 +93,51 @@ def test_an_odd_answer_fails_its_own_synchronization_alone(platform, odd):
 
     assert [run.status for run in runs] == ["failed", "finished"]
     assert runs[0].message
+    assert "mistake" not in runs[0].message
     assert not Contact.objects.open().exists()
+
+
+def answered(**member):
+    """A page of the change feed whose application has this."""
+    one = {
+        "key": str(uuid4()),
+        "name": "Hotel",
+        "kind": "Service",
+        "is_modified": False,
+        "changed_at": "2026-01-01T00:00:00Z",
+        "modules": [],
+        **member,
+    }
+    body = json.dumps({"cursor": "1", "more": False, "applications": [one]}).encode()
+    return gate.Answer(200, body, "")
+
+
+@pytest.mark.parametrize("instant", ["9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+12:00"])
+def test_an_instant_that_could_be_stored_but_not_read_or_shown_is_refused(instant):
+    with pytest.raises(gate.Rejected, match="changed_at: Input should be"):
+        read(answered(changed_at=instant), ApplicationsPage, step="GET /applications")
+
+
+def test_a_text_with_a_zero_character_is_refused_wherever_it_is():
+    facts = {
+        "name": "E",
+        "purpose": "Test",
+        "number_of_front_ends": 1,
+        "application_server_type": "",
+        "database_provider": "",
+    }
+    for body in (
+        facts | {"version": "a\0b", "application_server": ""},
+        facts | {"version": "", "application_server": "\0"},
+    ):
+        with pytest.raises(gate.Rejected, match="zero character"):
+            read(gate.Answer(200, json.dumps(body).encode(), ""), Facts, step="GET /facts")
+    with pytest.raises(gate.Rejected, match="zero character"):
+        read(answered(version="\\\0"), ApplicationsPage, step="GET /applications")
+
+    told = read(answered(version="\\u0000"), ApplicationsPage, step="GET /applications")  # six harmless characters
+
+    assert told.applications[0].version == "\\u0000"
 
 
 def test_old_runs_are_forgotten_and_their_contacts_and_windows_are_not(platform):

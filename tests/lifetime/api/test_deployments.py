@@ -475,6 +475,7 @@ BAD = {
     "no manifest": (zipped(readme="x"), "neither a package"),
     "no json": (zipped(**{"manifest.json": "{"}), "no JSON"),
     "deep json": (zipped(**{"manifest.json": "[" * 200_000}), "no JSON"),
+    "half a pair": (package(files={"web/\ud800": {"digest": f"sha256:{'0' * 64}", "bytes": 1}}), "no JSON"),
     "no version": (package(version=None), "version"),
     "format": (package(format=2), "format"),
     "outside": (package(raw={"../evil": b"x"}), "leads out"),

@@ -10,14 +10,17 @@ import pytest
 from django.utils import timezone
 
 from audit.models import AuditEvent
-from environments import maintenance
+from deployments import packages
+from environments import gate, maintenance
 from environments.models import Application, ApplicationVersion
 from lifetime.api import fetching, tasks
 from lifetime.models import Download, DownloadPart, Level, RoleLevel
 from tests.factories import actor, create_environment
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.api.test_applications import publish, tag
+from tests.lifetime.api.test_deployments import zipped
 from tests.lifetime.factories import create_application, create_role
+from tests.platforms import package
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,6 +133,69 @@ def test_a_package_that_only_an_unseen_environment_has_is_none(development, appl
     answer = create_caller(role, "blind").get(f"applications/{application.key}/versions/{version}/content")
 
     assert answer.status_code == 204  # and no refusal that would name Development
+
+
+def test_what_was_asked_for_is_given_out_only_while_the_role_still_opens_it(development, application, version):
+    role = create_role(level=Level.OPEN)
+    developer = create_caller(role, "developer")
+    path = f"environments/{development.key}/applications/{application.key}"
+    content = f"applications/{application.key}/versions/{version.key}/content"
+    with working():
+        url = developer.get(content).json()["url"]
+    key = developer.post(f"{path}/sourcecodeaccess").json()["PackageKey"]
+    fetching.carry_out(Download.objects.get(key=key).pk)
+    source = f"{path}/sourcecodeaccess/{key}"
+    source_url = developer.get(f"{source}/download").json()["url"]
+    body(fetch(developer, url))
+    RoleLevel.objects.filter(role=role).update(level=Level.MONITOR)
+
+    for response in (fetch(developer, url), fetch(developer, source_url), developer.get(f"{source}/download")):
+        refused(response, 403, "Open and Debug")
+    refused(developer.get(content), 403, "Open and Debug")
+
+
+def test_an_account_waits_for_so_many_files_at_once(caller, application, version, development, monkeypatch):
+    monkeypatch.setattr(fetching, "MOST_UNDER_WAY", 2)
+    path = f"environments/{development.key}/applications/{application.key}/sourcecodeaccess"
+    keys = [caller.post(path).json()["PackageKey"] for _ in range(2)]
+
+    refused(caller.post(path), 400, "waits for 2 files")
+    assert create_caller(username="other").post(path).status_code == 201
+    fetching.carry_out(Download.objects.get(key=keys[0]).pk)
+    assert caller.post(path).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (package(raw={"web/../../evil": b"x"}), "leads out"),
+        (zipped(**{"manifest.json": b" " * 3_000_000}), "times its size"),
+        (zipped(readme="x"), "neither"),
+        (package(raw={"web/bomb": bytes(3_000_000)}), "times its size"),
+    ],
+    ids=["path", "manifest", "nothing", "bomb"],
+)
+def test_a_package_of_an_environment_is_unpacked_no_more_trustingly_than_an_uploaded_one(content, words):
+    with pytest.raises(gate.Refused, match=words):
+        fetching._unpack_modules(io.BytesIO(content), io.BytesIO(), "")
+
+
+def test_no_module_leads_out_of_the_zip_file_by_its_name():
+    made = io.BytesIO()
+
+    fetching._unpack_modules(io.BytesIO(package(modules=[{"name": "../..\\evil"}])), made, "")
+
+    outer = zipfile.ZipFile(made)
+    [name] = outer.namelist()
+    inner = zipfile.ZipFile(io.BytesIO(outer.read(name)))
+    assert not [one for one in (name, *inner.namelist()) if one.startswith((".", "/")) or "\\" in one or "/.." in one]
+
+
+def test_a_package_that_is_too_large_is_not_brought(caller, application, version, monkeypatch):
+    monkeypatch.setattr(packages, "LARGEST", 100)
+    with working():
+        refused(caller.get(f"applications/{application.key}/versions/{version.key}/content"), 500, "than 100 bytes")
+    assert not DownloadPart.objects.exists()
 
 
 def test_source_code_is_a_zip_file_with_one_for_each_module(caller, application, version, development):

@@ -112,6 +112,16 @@ def test_who_may_not_is_refused_before_an_environment_is_asked(db):
     refused(reader.post("environments", {"EnvironmentName": "X", "EnvironmentAddress": "x.example.com"}), 403)
 
 
+@pytest.mark.parametrize("name", ["%00", "Nothing%0ASecond line", "%ff"])
+def test_a_module_that_cannot_be_is_not_found(caller, name):
+    environment = create_environment()
+
+    told = refused(caller.get(f"{PROPERTIES}/{name}/Environments/{environment.key}"), 404, "no such module")
+
+    again = put(caller, name, environment, "SiteProperties/%00/Value", b"1")
+    assert refused(again, 404)["Errors"] == told["Errors"]
+
+
 # On a real platform
 
 
