@@ -121,7 +121,10 @@ class Command(BaseCommand):
             code, message = stop.code, str(stop)
             self.document.update(stop.details)
         except DatabaseError as trouble:
-            code, message = FAILED, f"The database cannot be asked: {selection.printable(str(trouble).strip())}"
+            code, message = (
+                FAILED,
+                f"The database cannot be asked: {selection.printable(' '.join(str(trouble).split()))}",
+            )
         if message:
             self.stderr.write(message)
         if json:
