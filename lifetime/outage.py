@@ -22,7 +22,7 @@ def require_current_schema() -> None:
     executor = MigrationExecutor(connection)
     if missing := executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise NotMigrated(
-            f"The database lacks {len(missing)} migrations of this version of the console. Run: manage.py migrate"
+            f"The database lacks migrations of this version of the console ({len(missing)}). Run: manage.py migrate"
         )
 
 

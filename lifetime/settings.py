@@ -144,9 +144,12 @@ FORM_RENDERER = "lifetime.forms.Renderer"
 # sockets do not survive a fork, so they keep one checked connection each.
 DATABASES: dict[str, dict[str, Any]] = {"default": database.configuration(VAR_DIR)}
 if _flag("LIFETIME_DATABASE_POOL"):
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    # After an outage the pool would wait longer and longer; so it gives up soon, and the next request tries anew.
+    pool = {"min_size": 1, "max_size": 8, "timeout": 3, "reconnect_timeout": 3}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
 else:
-    DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # else each connection of before a restart costs somebody a page
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People

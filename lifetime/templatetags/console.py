@@ -181,11 +181,12 @@ def theme(context: Context) -> str:
     return remembered if remembered in Theme.values else Theme.AUTO
 
 
-@register.simple_tag(takes_context=True)
-def troubles(context: Context) -> list[str]:
+@register.inclusion_tag("lifetime/_troubles.html", takes_context=True)
+def troubles(context: Context) -> dict[str, list[str]]:
     """What keeps the console from working, for those who can do something about it; others are not told."""
     user = context.get("user")
-    return health.look().problems if isinstance(user, User) and user.manages_infrastructure else []
+    may_help = isinstance(user, User) and user.manages_infrastructure
+    return {"troubles": health.look().problems if may_help else []}
 
 
 @register.simple_tag

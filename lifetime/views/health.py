@@ -53,6 +53,6 @@ def _answer(found: Health | str, *, is_well: bool = True) -> JsonResponse:
         "schedule_delay_seconds": round(max(0.0, found.schedule_delay), 1),
         "waiting_messages": found.waiting,
         "longest_wait_seconds": round(found.longest_wait, 1),
-        "clock_skew_seconds": round(found.clock_skew, 1),
+        "clock_skew_seconds": round(found.clock_skew, 1) + 0.0,
     }
     return JsonResponse(told, status=200 if is_well else 503)

@@ -46,7 +46,7 @@ class Command(BaseCommand):
                 if not (text := outage.explain(trouble)):
                     raise
                 if text != said:
-                    self.stderr.write(f"{text} The workers wait.")
+                    self.stderr.write(f"The workers wait. {text}")
                 said = text
                 time.sleep(PAUSE)
             else:
