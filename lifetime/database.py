@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 
 USER = "console"
 PORT = "5432"
@@ -67,7 +68,14 @@ class Place:
 def configuration(var: Path) -> dict[str, Any]:
     """Django's DATABASES entry: of `DATABASE_URL` when set, else of the embedded server. Starts nothing."""
     if url := os.environ.get("DATABASE_URL"):
-        return dict(dj_database_url.parse(url))
+        try:
+            if url.startswith(("postgres://", "postgresql://")):
+                return dict(dj_database_url.parse(url))
+        except dj_database_url.ParseError:
+            pass
+        raise ImproperlyConfigured(
+            "DATABASE_URL has to be postgres://user:password@host:5432/name (an @ in the password is written %40)."
+        )
     sockets = str(place(var).sockets)
     return {"ENGINE": "lifetime.postgresql", "NAME": "postgres", "USER": USER, "HOST": sockets, "PORT": PORT}
 

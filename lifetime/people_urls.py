@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from lifetime.views import application_roles, openid, people, roles, service_accounts, teams, users
+from lifetime.views import application_roles, health, openid, people, roles, service_accounts, teams, users
 
 app_name = "lifetime"
 
 urlpatterns = [
     path("", people.home, name="home"),
+    path("health/", health.web, name="health"),
+    path("health/workers/", health.workers, name="health-of-workers"),
     path("login/", people.log_in, name="login"),
     path("login/openid/", openid.Begin.as_view(), name="openid"),
     path("login/openid/callback/", openid.Callback.as_view(), name="openid-callback"),

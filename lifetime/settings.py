@@ -1,5 +1,6 @@
 """Settings of the console: one module; what differs per deployment is a `LIFETIME_*` variable or `DATABASE_URL`."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,21 @@ VAR_DIR = Path(os.environ.get("LIFETIME_VAR", BASE_DIR / "var")).resolve()
 
 
 def _flag(name: str, *, default: bool = False) -> bool:
-    return os.environ.get(name, str(default)).lower() in {"1", "true", "yes", "on"}
+    match os.environ.get(name, "").strip().lower():
+        case "":
+            return default
+        case "on" | "true" | "yes" | "1":
+            return True
+        case "off" | "false" | "no" | "0":
+            return False
+    raise ImproperlyConfigured(f"{name} has to be on or off.")
+
+
+def _number(name: str, default: int, *, least: int = 1) -> int:
+    text = os.environ.get(name, "").strip() or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise ImproperlyConfigured(f"{name} has to be a whole number from {least}, not {text!r}.")
+    return int(text)
 
 
 def _list(name: str, default: str = "") -> list[str]:
@@ -38,7 +53,7 @@ DEBUG = _flag("LIFETIME_DEBUG")
 SECRET_KEY = _secret("LIFETIME_SECRET_KEY")
 SECRET_KEY_FALLBACKS = _list("LIFETIME_SECRET_KEY_FALLBACKS")  # former keys, while what they signed is still about
 # Encrypts environments' tokens at rest; the first key encrypts, all of them decrypt (rotation).
-ENCRYPTION_KEYS = [key for key in _secret("LIFETIME_ENCRYPTION_KEYS").split(",") if key]
+ENCRYPTION_KEYS = [key.strip() for key in _secret("LIFETIME_ENCRYPTION_KEYS").split(",") if key.strip()]
 
 # HTTP
 ALLOWED_HOSTS = _list("LIFETIME_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -47,6 +62,7 @@ HTTPS = _flag("LIFETIME_HTTPS")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health/"]  # probes ask the process itself, behind whatever ends TLS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -128,9 +144,12 @@ FORM_RENDERER = "lifetime.forms.Renderer"
 # sockets do not survive a fork, so they keep one checked connection each.
 DATABASES: dict[str, dict[str, Any]] = {"default": database.configuration(VAR_DIR)}
 if _flag("LIFETIME_DATABASE_POOL"):
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 10}
+    # After an outage the pool would wait longer and longer; so it gives up soon, and the next request tries anew.
+    pool = {"min_size": 1, "max_size": 8, "timeout": 3, "reconnect_timeout": 3}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = pool
 else:
-    DATABASES["default"].update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True  # else each connection of before a restart costs somebody a page
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # People
@@ -178,12 +197,13 @@ STORAGES = {
 
 # Queue: django-q2 on the database by default, so that a message commits with the change that causes it.
 # Each figure was learnt by measuring; docs/queue.md says why.
+WORKERS = _number("LIFETIME_WORKERS", 2)
 Q_CLUSTER: dict[str, Any] = {
     "name": "lifetime",
     "orm": "default",
     "broker_class": "lifetime.pulse.OrmBroker",
-    "workers": int(os.environ.get("LIFETIME_WORKERS", "2")),
-    "queue_limit": int(os.environ.get("LIFETIME_WORKERS", "2")),
+    "workers": WORKERS,
+    "queue_limit": WORKERS,
     "bulk": 1,
     "poll": 0.2,
     "timeout": 300,
@@ -202,8 +222,8 @@ if redis := os.environ.get("LIFETIME_REDIS_URL"):
 # Environments
 LEASE_SECONDS = 15.0  # how long a silent worker may hold a contact; the longest a dead one delays quiet
 CALL_TIMEOUT_SECONDS = 10.0
-SYNC_INTERVAL_SECONDS = int(os.environ.get("LIFETIME_SYNC_INTERVAL", "60"))
-LEDGER_DAYS = int(os.environ.get("LIFETIME_LEDGER_DAYS", "90"))  # for contacts and synchronizations
+SYNC_INTERVAL_SECONDS = _number("LIFETIME_SYNC_INTERVAL", 60)
+LEDGER_DAYS = _number("LIFETIME_LEDGER_DAYS", 90)  # for contacts and synchronizations
 # Networks that environments may never be in, whatever a name resolves to: link-local and cloud metadata services.
 REFUSED_NETWORKS = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/32", "::/128"]
 
@@ -217,20 +237,23 @@ SERVICE_CENTER_LOGS_LINK = os.environ.get(
 SERVICE_STUDIO_LINK = os.environ.get("LIFETIME_SERVICE_STUDIO_LINK", "servicestudio://{host}/open/{key}")
 
 # REST API
-API_CALLS_PER_MINUTE = int(os.environ.get("LIFETIME_API_CALLS_PER_MINUTE", "3000"))  # of one token
+API_CALLS_PER_MINUTE = _number("LIFETIME_API_CALLS_PER_MINUTE", 3000)  # of one token
 API_WAIT_SECONDS = 25.0  # how long a call waits for what a worker does
-API_WAITING_CALLS = int(os.environ.get("LIFETIME_API_WAITING_CALLS", "2"))  # at most, in one web process
-API_LARGEST_UPLOAD = int(os.environ.get("LIFETIME_API_LARGEST_UPLOAD", str(1024**3)))  # bytes of a package or solution
+API_WAITING_CALLS = _number("LIFETIME_API_WAITING_CALLS", 2)  # at most, in one web process
+API_LARGEST_UPLOAD = _number("LIFETIME_API_LARGEST_UPLOAD", 1024**3)  # bytes of a package or solution
 API_LINK_MINUTES = 60  # how long a link to a download is valid
 
 # Audit
-AUDIT_RETENTION_DAYS = int(os.environ.get("LIFETIME_AUDIT_RETENTION_DAYS", "365"))  # at least 30
+AUDIT_RETENTION_DAYS = _number("LIFETIME_AUDIT_RETENTION_DAYS", 365, least=30)
 
+LOG_LEVEL = os.environ.get("LIFETIME_LOG_LEVEL", "").strip().upper() or "INFO"
+if LOG_LEVEL not in logging.getLevelNamesMapping():
+    raise ImproperlyConfigured("LIFETIME_LOG_LEVEL has to be DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": os.environ.get("LIFETIME_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {"django-q": {"level": "WARNING"}},  # else some lines for each task and each beat of the pulse
 }

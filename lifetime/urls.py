@@ -5,6 +5,7 @@ from environments.views import events
 from lifetime.api import entry, reference
 
 handler403 = "lifetime.views.errors.forbidden"
+handler500 = "lifetime.views.errors.failed"
 
 urlpatterns = [
     path("", include("lifetime.people_urls")),

@@ -1,5 +1,6 @@
 import os
 import signal
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -7,6 +8,8 @@ from django.apps import apps
 from django.conf import settings as console_settings
 from django.db import connections
 from django.db.backends.postgresql.operations import DatabaseOperations
+from django.utils import timezone
+from django_q.models import Schedule
 
 from lifetime import database
 from tests.platforms import places, platform  # noqa: F401 (fixtures)
@@ -25,9 +28,11 @@ def pytest_unconfigure(config):
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup):
+def django_db_setup(django_db_setup, django_db_blocker):
     """What async tests ask the database runs in a thread that outlives them, and its connection would keep the test
     database from being dropped. The gate closes it with each session; a test may ask something afterwards."""
+    with django_db_blocker.unblock():  # no worker runs beside the tests, and no page shall say so after some minutes
+        Schedule.objects.update(next_run=timezone.now() + timedelta(days=1))
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 

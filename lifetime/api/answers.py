@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 
 from environments import blocking, gate, maintenance, registry
 from environments.models import Environment
-from lifetime import changes, policy
+from lifetime import changes, outage, policy
 from lifetime.api.request import ApiRequest
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ CODES = {
     405: "not_allowed",
     429: "too_many_calls",
     500: "failed",
+    503: "unavailable",
 }
 
 
@@ -158,6 +159,10 @@ def refuse(request: ApiRequest, trouble: Exception) -> HttpResponse:
             return error(request, 400, "The request cannot be read.")
         case _ if isinstance(trouble, REFUSALS):
             return error(request, 400, str(trouble))
+    if text := outage.explain(trouble):
+        logger.warning("Call %s is put off: %s %s. %s", request.request_id, request.method, request.path, text)
+        public = "The console cannot use its database at the moment. Try again later."
+        return error(request, 503, public, retry_after=outage.RETRY_SECONDS)
     logger.error("Call %s failed: %s %s", request.request_id, request.method, request.path, exc_info=trouble)
     text = f"The console made a mistake here. Its log tells more under {request.request_id}."
     return error(request, 500, text, code="mistake")

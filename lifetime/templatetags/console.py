@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
-from lifetime import navigation
+from lifetime import health, navigation
 from lifetime.models import Theme, User
 
 register = template.Library()
@@ -179,6 +179,14 @@ def theme(context: Context) -> str:
         return user.theme
     remembered = request.COOKIES.get("theme", "") if request else ""
     return remembered if remembered in Theme.values else Theme.AUTO
+
+
+@register.inclusion_tag("lifetime/_troubles.html", takes_context=True)
+def troubles(context: Context) -> dict[str, list[str]]:
+    """What keeps the console from working, for those who can do something about it; others are not told."""
+    user = context.get("user")
+    may_help = isinstance(user, User) and user.manages_infrastructure
+    return {"troubles": health.look().problems if may_help else []}
 
 
 @register.simple_tag

@@ -221,7 +221,7 @@ def test_the_number_of_queries_is_constant(look, django_assert_max_num_queries, 
         environment = create_environment()
         for name in range(number + 1):
             publish(environment, f"Application {name}")
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         look(path=path)
 
 

@@ -136,7 +136,7 @@ def test_exit_code_1_when_the_database_does_not_answer():
 
     assert done.returncode == 1
     assert json.loads(done.stdout)["result"] == "failed"
-    assert "The database cannot be asked" in done.stderr
+    assert "The database does not answer: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -142,7 +142,7 @@ def test_polling_answers_the_fragment_alone_and_the_same_when_nothing_changed(cl
 def test_a_thousand_environments_cost_as_many_queries_as_three(client, user, django_assert_max_num_queries):
     for number in range(3):
         create_environment(name=f"Environment number {number}")
-    with django_assert_max_num_queries(9):  # 3 of them session, person and role
+    with django_assert_max_num_queries(10):  # 4 of them session, person, role and health
         client.get(url("list"))
     now = timezone.now()
     Environment.objects.bulk_create(
@@ -151,7 +151,7 @@ def test_a_thousand_environments_cost_as_many_queries_as_three(client, user, dja
     )
     SyncState.objects.bulk_create(SyncState(environment=one) for one in Environment.objects.filter(sync_state=None))
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         html = text(client.get(url("list")))
 
     assert html.count('class="tile ') == 1003

@@ -61,6 +61,8 @@ SETTINGS, SECURITY = Operation.CHANGE_APPLICATION_SETTINGS, Operation.CHANGE_SEC
 # A row: the URL's name, of what it is (attributes of the world), and what GET and POST answer; None is 405.
 TABLE = [
     ("lifetime:home", "", may(302, EVERYBODY), None),
+    ("lifetime:health", "", may(200, EVERYBODY, to_strangers=200), None),
+    ("lifetime:health-of-workers", "", may(200, EVERYBODY, to_strangers=200), None),
     ("lifetime:login", "", may(302, EVERYBODY, to_strangers=200), may(302, EVERYBODY, to_strangers=422)),
     ("lifetime:openid", "", may(404, EVERYBODY, to_strangers=404), None),
     ("lifetime:openid-callback", "", may(404, EVERYBODY, to_strangers=404), None),

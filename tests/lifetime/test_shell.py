@@ -19,7 +19,7 @@ def test_a_page_of_the_shell_needs_one_query_for_the_person(client, django_asser
     client.force_login(create_user())
     client.get(reverse("lifetime:settings"))
 
-    with django_assert_num_queries(3):  # session, person with role, whether any environment is in the cloud
+    with django_assert_num_queries(4):  # session, person with role, whether any environment is in the cloud, health
         client.get(reverse("lifetime:settings"))
 
 

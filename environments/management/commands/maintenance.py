@@ -22,7 +22,7 @@ from audit.log import Actor
 from environments import maintenance, selection, watching
 from environments.models import Environment, EnvironmentPurpose
 from environments.watching import Goal, State, Watched
-from lifetime import policy
+from lifetime import outage, policy
 from lifetime.models import User
 from lifetime.policy import Action
 
@@ -121,7 +121,8 @@ class Command(BaseCommand):
             code, message = stop.code, str(stop)
             self.document.update(stop.details)
         except DatabaseError as trouble:
-            code, message = FAILED, f"The database cannot be asked: {selection.printable(str(trouble).strip())}"
+            said = outage.explain(trouble) or f"The database refuses: {' '.join(str(trouble).split())}"
+            code, message = FAILED, selection.printable(said)
         if message:
             self.stderr.write(message)
         if json:

@@ -16,7 +16,7 @@ from django.shortcuts import resolve_url
 
 from audit import log
 from environments import gate, registry
-from lifetime import database, demo, processes
+from lifetime import database, demo, outage, processes
 from lifetime.models import User
 from lifetime.supervisor import DidNotStart, Supervisor, interruptible
 
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             except (DidNotStart, database.NotAvailable) as error:
                 raise CommandError(str(error)) from error
             except OperationalError as error:
-                raise CommandError(f"The database does not answer: {error}") from error
+                raise CommandError(outage.explain(error) or str(error)) from error
             finally:
                 self._end()
 
