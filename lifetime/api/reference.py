@@ -11,7 +11,6 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from lifetime.api.routes import api
 from lifetime.requests import AuthenticatedRequest
 
 KINDS = {
@@ -65,6 +64,8 @@ class Operation:
 @cache
 def document() -> dict[str, Any]:
     """The OpenAPI document, as programs get it."""
+    from lifetime.api.routes import api  # late, as in entry: workers and commands have the URLs, but answer no call
+
     found: dict[str, Any] = json.loads(json.dumps(api.get_openapi_schema(path_prefix="")))
     return found
 
