@@ -12,28 +12,18 @@ from uuid import UUID
 
 from django.db import connections
 
+import tests.platforms
 from deployments import execution, plans
 from deployments.models import DeploymentPlan, OperationKind, ValidationStatus
 from deployments.plans import Choice
 from environments import sync
 from environments.models import Application
 from tests.factories import actor, create_environment
-from tests.platforms import Platform, package
-
-PLACES = 60
+from tests.platforms import PLACES, Platform, package
 
 
-class Place:
+class Place(tests.platforms.Place):
     """One environment of a platform that hosts many; no other test has touched it."""
-
-    def __init__(self, platform, number):
-        self.platform = platform
-        self.address = platform.addresses[number - 1]
-
-    def __getattr__(self, name):
-        """What the platform can do, here."""
-        do = getattr(self.platform, name)
-        return lambda *arguments, **keywords: do(*arguments, address=self.address, **keywords)
 
     def registered(self, **values):
         return create_environment(address=self.address, token=self.platform.token, **values)
