@@ -1,7 +1,6 @@
 """What tests of plans begin with: sources and targets that really run, with applications that are known here."""
 
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -9,8 +8,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from uuid import UUID
-
-from django.db import connections
 
 import tests.platforms
 from deployments import execution, plans
@@ -20,6 +17,7 @@ from environments import sync
 from environments.models import Application
 from tests.factories import actor, create_environment
 from tests.platforms import PLACES, Platform, package
+from tests.threads import repeated
 
 
 class Place(tests.platforms.Place):
@@ -142,27 +140,9 @@ def advanced(plan):
     return fresh(plan)
 
 
-@contextmanager
 def workers():
     """Somebody who carries out what there is to do, meanwhile."""
-    over = threading.Event()
-
-    def work():
-        try:
-            while not over.is_set():
-                execution.advance()
-                over.wait(0.05)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return repeated(execution.advance, pause=0.05)
 
 
 def wait_for(condition, *, seconds=20.0, told=lambda: ""):
