@@ -18,7 +18,9 @@ LARGEST_NUMBER = 2**63 - 1
 EVERYBODY = 5_000
 
 
-class _Date(forms.DateField):
+class DayField(forms.DateField):
+    """A day of the person who looks."""
+
     widget = forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
     default_error_messages = {"invalid": "Write the date as year-month-day, for example 2026-11-23."}
 
@@ -54,8 +56,8 @@ class FilterForm(forms.Form):
             {"from", "to"} & given.keys()
         )
         self.usernames: list[str] | None = None
-        self.fields["from"] = _Date(label="From", required=False)
-        self.fields["to"] = _Date(label="To", required=False)
+        self.fields["from"] = DayField(label="From", required=False)
+        self.fields["to"] = DayField(label="To", required=False)
         self.order_fields(self.field_order)
         user = self.fields["user"].widget.attrs
         user.update({"list": "audit-actors", "autocomplete": "off", "placeholder": "Name or username"})

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.utils import timezone
 
+from audit.forms import DayField
 from deployments.listing import LARGEST_NUMBER, Filter
 from deployments.models import PlanStatus
 from deployments.models.plan import LABEL_LENGTH, NOTES_LENGTH, REASON_LENGTH
@@ -17,21 +18,7 @@ from environments.application_forms import TagForm
 from environments.forms import DialogForm
 from environments.models import Environment
 
-FIRST_YEAR, LAST_YEAR = 1970, 2199
 LONGEST_TEXT = 200
-
-
-class DayField(forms.DateField):
-    """A day of the person who looks."""
-
-    widget = forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"})
-    default_error_messages = {"invalid": "Write the date as year-month-day, for example 2026-11-23."}
-
-    def clean(self, value: Any) -> date | None:
-        day: date | None = super().clean(value)
-        if day and not FIRST_YEAR <= day.year <= LAST_YEAR:
-            raise ValidationError(f"The year has to be between {FIRST_YEAR} and {LAST_YEAR}.")
-        return day
 
 
 class FilterForm(forms.Form):

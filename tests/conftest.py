@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from lifetime import database
+from tests.factories import create_user
 from tests.platforms import places, platform  # noqa: F401 (fixtures)
 
 
@@ -74,3 +75,11 @@ def _static_files_as_they_are(settings):
     }
     settings.WHITENOISE_AUTOREFRESH = True
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def user(client):
+    """Ada, an administrator, who has logged in with `client`."""
+    user = create_user(name="Ada Lovelace", username="ada")
+    client.force_login(user)
+    return user

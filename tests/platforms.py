@@ -322,9 +322,9 @@ class Platform:
 class Place:
     """One environment of a server process that hosts many, used as if it had the process for itself."""
 
-    def __init__(self, platform: Platform, address: str) -> None:
+    def __init__(self, platform: Platform, number: int) -> None:
         self.platform = platform
-        self.address = address
+        self.address = platform.addresses[number - 1]
 
     def __getattr__(self, name: str) -> Any:
         """What the platform can do, here."""
@@ -410,7 +410,7 @@ def instant(seconds: float = 0) -> str:
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Place]]:
     """Environments of one process for a module of tests; nobody has touched the next one."""
     with Platform.start(tmp_path_factory.mktemp("places"), count=PLACES) as started:
-        yield (Place(started, address) for address in started.addresses)
+        yield (Place(started, number) for number in range(1, PLACES + 1))
 
 
 OWN_PROCESS = pytest.mark.parametrize("platform", [pytest.param("own", id="")], indirect=True)

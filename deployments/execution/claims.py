@@ -4,11 +4,12 @@ A claim outlasts the leases of its host's contacts: when it is taken over, whate
 environment is past its deadline there.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from deployments.models import DeploymentPlan, PlanStatus
 
@@ -43,6 +44,21 @@ SELECT count(DISTINCT claimed_by) FROM deployments_deploymentplan
 WHERE claimed_until > clock_timestamp()
   AND (status IN ('running', 'aborting') OR status = 'aborted' AND remote = 'started')
 """
+
+
+class LostClaim(Exception):
+    """The plan is another host's, or over."""
+
+
+@contextmanager
+def held(plan_id: int, host: UUID) -> Iterator[DeploymentPlan]:
+    """The plan, locked, in a transaction; LostClaim when it is not this host's."""
+    with transaction.atomic():
+        rows = DeploymentPlan.objects.select_for_update(no_key=True, of=("self",))
+        plan = rows.filter(pk=plan_id, claimed_by=host).select_related("source", "target").first()
+        if plan is None:
+            raise LostClaim
+        yield plan
 
 
 def lease() -> float:

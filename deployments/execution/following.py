@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from deployments.execution import outcomes, stopping
+from deployments.execution import progress, stopping
 from deployments.execution.outcomes import Failed, GoOn, Outcome, Waits
 from deployments.execution.work import Work, in_database
 from deployments.journal import Line
@@ -38,7 +38,7 @@ async def follow(work: Work, target: gate.Client) -> Outcome:
             raise gate.Rejected("The log of the deployment does not advance: GET deployment tells of more, and none.")
         told = (state.status, state.step, state.cursor)
         if told != before:
-            await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+            await in_database(progress.store_state, work.plan.pk, work.host, state)
             pause = FIRST_PAUSE
         if not state.more:
             if outcome := await _outcome(work, state):
@@ -55,14 +55,14 @@ async def _outcome(work: Work, state: DeploymentState) -> Outcome | None:
     if state.status == "aborted":
         return stopping.of(state)
     if state.is_over:
-        await in_database(outcomes.note_finished_there, work.plan.pk, work.host, state.status)
+        await in_database(progress.note_finished_there, work.plan.pk, work.host, state.status)
         return GoOn()
     return None
 
 
 async def _unknown(work: Work, rejection: gate.Rejected) -> Outcome:
     """The request that was to start it never arrived; or the target has lost it, or is another one by now."""
-    if await in_database(outcomes.note_unknown_there, work.plan.pk, work.host):
+    if await in_database(progress.note_unknown_there, work.plan.pk, work.host):
         return GoOn()
     return Failed(f"{work.plan.target} does not know the deployment any more: {rejection}", is_lost=True)
 
@@ -76,9 +76,9 @@ async def _answer(work: Work, target: gate.Client) -> None:
         if rejection.code not in ("setting-missing", "not-waiting", "setting-unknown", "bad-value"):
             raise
         line = Line(message=str(rejection), type=LineType.WARNING, step=work.plan.step)
-        await in_database(outcomes.write, work.plan.pk, work.host, line)  # it waits on, for another answer
+        await in_database(progress.write, work.plan.pk, work.host, line)  # it waits on, for another answer
     else:
-        await in_database(outcomes.note_answered, work.plan.pk, work.host)
+        await in_database(progress.note_answered, work.plan.pk, work.host)
 
 
 def _body(work: Work) -> dict[str, Any]:

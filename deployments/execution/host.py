@@ -21,7 +21,8 @@ from django.utils import timezone
 
 from deployments import plans
 from deployments.execution import claims, following, outcomes, retrieving, stopping, synchronizing
-from deployments.execution.outcomes import Failed, GoOn, LostClaim, Outcome
+from deployments.execution.claims import LostClaim
+from deployments.execution.outcomes import Failed, GoOn, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.models import DeploymentPlan, PlanStatus, Remote, StepName
 from environments import gate

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deployments import packages, transfer
-from deployments.execution import following, outcomes, stopping
+from deployments.execution import following, progress, stopping
 from deployments.execution.outcomes import Failed, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.journal import Line
@@ -27,14 +27,14 @@ class Busy(Exception):
 
 async def carry_out(work: Work) -> Outcome:
     """Raises what the gate raises."""
-    await in_database(outcomes.begin_step, work.plan.pk, work.host, StepName.RETRIEVING)
+    await in_database(progress.begin_step, work.plan.pk, work.host, StepName.RETRIEVING)
     operations = await in_database(_operations, work)
     if work.plan.source_id is not None:
         async with work.contact_source() as source, work.contact_target() as target:
             try:
                 await _tag(work, source, operations)
                 offered = [await _package(source, operation) for operation in operations]
-                await in_database(outcomes.store_packages, work.plan.pk, work.host, operations)
+                await in_database(progress.store_packages, work.plan.pk, work.host, operations)
                 await _transfer(work, source, target, offered)
             except transfer.TransferRefused as refusal:
                 return Failed(str(refusal))
@@ -63,7 +63,7 @@ async def _tag(work: Work, source: gate.Client, operations: list[PlanOperation])
                 parameters=operation.tag_parameters,
                 by=work.by,
             )
-            await in_database(outcomes.store_tag, work.plan.pk, work.host, operation, told)
+            await in_database(progress.store_tag, work.plan.pk, work.host, operation, told)
 
 
 async def _package(source: gate.Client, operation: PlanOperation) -> transfer.Package:
@@ -85,48 +85,48 @@ def _stored(operation: PlanOperation) -> transfer.Package:
 async def _transfer(
     work: Work, source: transfer.Source, target: gate.Client, offered: Sequence[transfer.Package]
 ) -> None:
-    progress: dict[str, int] = {}
+    arrived: dict[str, int] = {}
     total = sum(package.size or 0 for package in offered)
     if work.plan.trouble_since is None:  # else it was said when it was tried first
         what = f"Uploading {counted(len(offered), 'package')}, {counted(total, 'byte')},"
         line = Line(
             message=f"{what} from {work.plan.source or 'the console'} to {work.plan.target}.", step=StepName.RETRIEVING
         )
-        await in_database(outcomes.write, work.plan.pk, work.host, line)
-    reporting = asyncio.create_task(_report(work, progress))
+        await in_database(progress.write, work.plan.pk, work.host, line)
+    reporting = asyncio.create_task(_report(work, arrived))
     try:
         sent = await transfer.transfer_all(
-            source, target, offered, on_progress=lambda digest, there, size: progress.update({digest: there})
+            source, target, offered, on_progress=lambda digest, there, size: arrived.update({digest: there})
         )
     finally:
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
-    await in_database(outcomes.store_transferred, work.plan.pk, work.host, dict(progress))
+    await in_database(progress.store_transferred, work.plan.pk, work.host, dict(arrived))
     if sent or work.plan.trouble_since is None:
         there = f" {total - sent:,} were there already." if sent < total else ""
         done = Line(message=f"Uploaded {counted(sent, 'byte')}.{there}", step=StepName.RETRIEVING)
-        await in_database(outcomes.write, work.plan.pk, work.host, done)
+        await in_database(progress.write, work.plan.pk, work.host, done)
 
 
-async def _report(work: Work, progress: dict[str, int]) -> None:
+async def _report(work: Work, arrived: dict[str, int]) -> None:
     while True:
         await asyncio.sleep(REPORT_SECONDS)
-        if progress:
-            told = dict(progress)
-            progress.clear()
-            await in_database(outcomes.store_transferred, work.plan.pk, work.host, told)
+        if arrived:
+            told = dict(arrived)
+            arrived.clear()
+            await in_database(progress.store_transferred, work.plan.pk, work.host, told)
 
 
 async def _start(work: Work, operations: list[PlanOperation]) -> Outcome:
     """Have the target begin. It is noted beforehand: from then on only the target knows what becomes of it."""
     order = await in_database(_order, work, operations)
     async with stopping.contact(work) as target:
-        await in_database(outcomes.note_remote, work.plan.pk, work.host, Remote.STARTED)
+        await in_database(progress.note_remote, work.plan.pk, work.host, Remote.STARTED)
         try:
             state = read(await target.post("/deployments", canonical(order)), DeploymentState, step="POST deployments")
         except gate.Rejected as rejection:
             return await _refused(work, rejection)
-        await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+        await in_database(progress.store_state, work.plan.pk, work.host, state)
         return await following.follow(work, target)  # in the same contact, so that its last words can stop it
 
 
@@ -136,7 +136,7 @@ async def _refused(work: Work, rejection: gate.Rejected) -> Outcome:
         raise rejection  # whether it has begun is found out by trying again
     if rejection.code == "key-taken":
         return Failed(str(rejection))
-    await in_database(outcomes.note_remote, work.plan.pk, work.host, Remote.NONE)
+    await in_database(progress.note_remote, work.plan.pk, work.host, Remote.NONE)
     if rejection.code in ("deployment-busy", "module-busy"):
         raise Busy(f"{rejection} The plan waits for it.")
     return Failed(str(rejection))

@@ -5,7 +5,7 @@ import logging
 from contextlib import AbstractAsyncContextManager
 
 from audit import log
-from deployments.execution import outcomes
+from deployments.execution import outcomes, progress
 from deployments.execution.outcomes import Failed, GoOn, Outcome, Stopped
 from deployments.execution.work import Work, in_database
 from deployments.models import DeploymentPlan, PlanStatus, Remote, TargetState
@@ -30,7 +30,7 @@ def contact(work: Work) -> AbstractAsyncContextManager[gate.Client]:
         if await in_database(_is_to_be_stopped, work):
             state = await _tell(work, target)
             if state.is_over:
-                await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+                await in_database(progress.store_state, work.plan.pk, work.host, state)
                 await in_database(outcomes.store, work.plan.pk, work.host, of(state))
 
     return work.contact_target(farewell=farewell)
@@ -73,12 +73,12 @@ async def _end(work: Work, target: gate.Client) -> DeploymentState | None:
         if rejection.code != "too-late":
             raise
         state = await work.ask(target, since="0", limit=LINES)
-    await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+    await in_database(progress.store_state, work.plan.pk, work.host, state)
     while not state.is_over or state.more:
         if not state.more:
             await asyncio.sleep(PAUSE)
         state = await work.ask(target, since=state.cursor, limit=LINES)
-        await in_database(outcomes.store_state, work.plan.pk, work.host, state)
+        await in_database(progress.store_state, work.plan.pk, work.host, state)
     return state
 
 
@@ -86,7 +86,7 @@ def _of_unknown(plan: DeploymentPlan) -> TargetState:
     """The target knows no such deployment: it never began, or this is not the target any more that began it."""
     if plan.target_state == TargetState.CHANGED:
         return TargetState.CHANGED
-    return TargetState.UNKNOWN if outcomes.has_begun(plan) else TargetState.UNCHANGED
+    return TargetState.UNKNOWN if progress.has_begun(plan) else TargetState.UNCHANGED
 
 
 def of(state: DeploymentState) -> Stopped:

@@ -3,7 +3,7 @@
 import asyncio
 
 from audit import log
-from deployments.execution import outcomes
+from deployments.execution import progress
 from deployments.execution.outcomes import Done, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.models import StepName
@@ -16,7 +16,7 @@ AT_MOST = 3  # synchronizations that were under way already and may have looked 
 
 
 async def carry_out(work: Work) -> Outcome:
-    await in_database(outcomes.begin_step, work.plan.pk, work.host, StepName.SYNCHRONIZING)
+    await in_database(progress.begin_step, work.plan.pk, work.host, StepName.SYNCHRONIZING)
     run = await in_database(_request, work)
     for _ in range(AT_MOST):
         looked_too_early = run.status == SyncStatus.RUNNING

@@ -1,6 +1,7 @@
 import pytest
 
 from tests.deployments import scenes
+from tests.deployments.factories import create_route
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +15,9 @@ def pairs(tmp_path_factory):
 def scene(pairs, request, transactional_db):
     """A source with Hotel 1.0 tagged and a target without it; `@pytest.mark.parametrize("scene", …)` may change it."""
     return scenes.Scene(pairs(), **getattr(request, "param", {}))
+
+
+@pytest.fixture
+def route():
+    """A source and a target that nobody speaks to."""
+    return create_route()

@@ -1,7 +1,6 @@
 """What tests of plans begin with: sources and targets that really run, with applications that are known here."""
 
 import json
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -10,30 +9,19 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
-from django.db import connections
-
+import tests.platforms
 from deployments import execution, plans
 from deployments.models import DeploymentPlan, OperationKind, ValidationStatus
 from deployments.plans import Choice
 from environments import sync
 from environments.models import Application
 from tests.factories import actor, create_environment
-from tests.platforms import Platform, package
+from tests.platforms import PLACES, Platform, package
+from tests.threads import repeated
 
-PLACES = 60
 
-
-class Place:
+class Place(tests.platforms.Place):
     """One environment of a platform that hosts many; no other test has touched it."""
-
-    def __init__(self, platform, number):
-        self.platform = platform
-        self.address = platform.addresses[number - 1]
-
-    def __getattr__(self, name):
-        """What the platform can do, here."""
-        do = getattr(self.platform, name)
-        return lambda *arguments, **keywords: do(*arguments, address=self.address, **keywords)
 
     def registered(self, **values):
         return create_environment(address=self.address, token=self.platform.token, **values)
@@ -152,27 +140,9 @@ def advanced(plan):
     return fresh(plan)
 
 
-@contextmanager
 def workers():
     """Somebody who carries out what there is to do, meanwhile."""
-    over = threading.Event()
-
-    def work():
-        try:
-            while not over.is_set():
-                execution.advance()
-                over.wait(0.05)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return repeated(execution.advance, pause=0.05)
 
 
 def wait_for(condition, *, seconds=20.0, told=lambda: ""):

@@ -1,6 +1,5 @@
 """Two environments for plans: real platforms, each test with a fresh pair, and what developers publish there."""
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from uuid import NAMESPACE_DNS, uuid4, uuid5
@@ -12,7 +11,7 @@ from environments import sync
 from environments.models import Application, ApplicationVersion
 from environments.platform.applications import key_of, module_key_of
 from tests.factories import actor, create_environment
-from tests.platforms import Platform
+from tests.platforms import Place, Platform
 
 PAIRS = 40
 
@@ -23,28 +22,26 @@ class Pairs:
     def __init__(self, directory):
         start = partial(Platform.start, count=PAIRS, applications=0)
         self.processes = [start(directory / name, name=name) for name in ("Development", "Production")]
-        self._numbers = count()
+        self._numbers = count(1)
 
     def fresh(self):
         number = next(self._numbers)
-        return [Side(platform, platform.addresses[number]) for platform in self.processes]
+        return [Side(platform, number) for platform in self.processes]
 
     def stop(self):
         for process in self.processes:
             process.stop()
 
 
-@dataclass
-class Side:
-    platform: Platform
-    address: str
-    environment: object = None
+class Side(Place):
+    """One environment of a platform that hosts many; `environment` is what the console knows of it."""
+
+    environment = None
 
     def register(self, **extra):
         """Known to the console from now on, with what it has."""
         name = extra.pop("name", self.platform.name)
-        token = self.platform.token
-        self.environment = create_environment(name=name, address=self.address, token=token, **extra)
+        self.environment = create_environment(name=name, address=self.address, token=self.token, **extra)
         return self.synchronize()
 
     def synchronize(self):
@@ -64,7 +61,7 @@ class Side:
         self.platform.remove(str(key_of(name)), address=self.address)
 
     def calls(self, part=""):
-        return [line for line in self.platform.log(address=self.address) if part in line["path"]]
+        return [line for line in self.log() if part in line["path"]]
 
 
 def module(name, *, offers=(), uses=(), **extra):
@@ -111,6 +108,6 @@ def tag(side, name, version, **order):
     """As somebody else does, beside the console."""
     key = str(key_of(name))
     order.setdefault("version_key", str(uuid4()))
-    answer = side.platform.tag(key, version, address=side.address, **order)
+    answer = side.tag(key, version, **order)
     assert answer.status == 201, answer.body
     return answer.json

@@ -379,7 +379,7 @@ def test_who_has_lost_the_claim_changes_nothing(scene):
     expire_claims()
     plan = advanced(plan)
 
-    with pytest.raises(execution.outcomes.LostClaim):
+    with pytest.raises(execution.claims.LostClaim):
         execution.outcomes.store(plan.pk, late, execution.outcomes.Failed("Too late."))
 
     assert fresh(plan).status == "finished_successful"

@@ -77,7 +77,7 @@ def test_enabling_while_packages_are_brought_over(scene):
     plan = scene.started(deploy(scene.first["key"]))
     with scenes.workers():
         wait_for(lambda: Contact.objects.open().filter(environment=scene.target).exists())
-        scene.production.platform.wait_until_serving(1, address=scene.production.address)
+        scene.production.wait_until_serving(1)
 
         window = enable(scene.target)
         wait_for(lambda: is_quiet(window), seconds=5)

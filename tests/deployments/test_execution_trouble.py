@@ -11,7 +11,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from deployments import endings, execution, plans, tasks
-from deployments.execution import host, outcomes
+from deployments.execution import host, outcomes, progress
 from deployments.models import DeploymentPlan, PlanModule
 from environments import maintenance, registry, sync
 from environments.environment_api import DeploymentState
@@ -241,7 +241,7 @@ def test_the_status_that_the_target_tells_counts(scene):
     me = "00000000-0000-0000-0000-000000000001"
     DeploymentPlan.objects.filter(pk=plan.pk).update(claimed_by=me, remote="started")
 
-    outcomes.note_finished_there(plan.pk, me, "finished_with_errors")
+    progress.note_finished_there(plan.pk, me, "finished_with_errors")
     outcomes.store(plan.pk, me, outcomes.Done())
 
     assert fresh(plan).status == "finished_with_errors"
@@ -256,7 +256,7 @@ def test_a_line_that_is_told_twice_is_taken_once(scene):
         id=plan.key, status="running", step="generating", is_applied=False, log=[line, line], cursor="1"
     )
 
-    outcomes.store_state(plan.pk, me, state)
-    outcomes.store_state(plan.pk, me, state)
+    progress.store_state(plan.pk, me, state)
+    progress.store_state(plan.pk, me, state)
 
     assert plan.lines.filter(message="Compiled.").count() == 1

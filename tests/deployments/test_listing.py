@@ -14,16 +14,11 @@ from environments import maintenance
 from environments.models import Environment
 from lifetime.models import ApplicationRole, Level, Role, RoleLevel
 from lifetime.permissions import Permissions
-from tests.deployments.factories import create_application, create_plan, create_route, create_started_plan, publish
+from tests.deployments.factories import create_application, create_plan, create_started_plan, publish
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db
 AT = datetime(2026, 11, 10, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def route():
-    return create_route()
 
 
 @pytest.fixture

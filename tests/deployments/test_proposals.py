@@ -13,15 +13,10 @@ from environments import blocking
 from environments.models import Application
 from lifetime.models import Level, Role, RoleLevel
 from lifetime.permissions import Permissions
-from tests.deployments.factories import AT, create_application, create_plan, create_route, publish, tag
+from tests.deployments.factories import AT, create_application, create_plan, publish, tag
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def route():
-    return create_route()
 
 
 def candidates(route, **options):

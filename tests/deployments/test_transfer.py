@@ -16,7 +16,7 @@ from environments import gate, maintenance
 from environments.models import Contact, Environment, Purpose
 from tests.environments.test_odd_answers import server
 from tests.factories import actor, create_environment
-from tests.platforms import Platform, digest_of, package
+from tests.platforms import Place, Platform, digest_of, package
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,20 +42,12 @@ def platforms(tmp_path_factory):
         yield source, target
 
 
-class Side:
+class Side(Place):
     """One environment of a platform, which no other test has touched."""
 
     def __init__(self, platform, number):
-        self.platform = platform
-        self.number = number
-        self.address = platform.addresses[number - 1]
+        super().__init__(platform, number)
         self.files = platform.data / "files" / str(number)
-
-    def behave(self, **switch):
-        self.platform.behave(address=self.address, **switch)
-
-    def log(self):
-        return self.platform.log(address=self.address)
 
     def requests(self, method):
         return [line for line in self.log() if line["method"] == method]
@@ -66,13 +58,11 @@ class Side:
     def tag(self, size=PARTS, *, name="Hotel"):
         """Publish and tag an application of that size; answer what is to be brought over, and its bytes."""
         noise = random.Random(name).randbytes(size)
-        self.platform.publish_package(
-            package(name, version=None, web={"noise.bin": noise}, files=None), address=self.address
-        )
-        key = self.platform.application(name, address=self.address)["key"]
+        self.publish_package(package(name, version=None, web={"noise.bin": noise}, files=None))
+        key = self.application(name)["key"]
         version = self.platform.tag(key, "1.0.0", address=self.address).json
         path = f"/applications/{key}/versions/{version['key']}/package"
-        content = self.platform.call("GET", path, address=self.address).body
+        content = self.call("GET", path).body
         assert version["package"] == {"digest": digest_of(content), "bytes": len(content)}
         return Package(path=path, digest=digest_of(content), size=len(content)), content
 

@@ -453,16 +453,16 @@ def test_maintenance_half_way_aborts_it(sides):
     register(sides)
     plan = make_plan(source, target, deploying("Shop", "1.0"))
     validation.request(plan, by=actor())
-    source.platform.behave(address=source.address, delay_seconds=20, paths=["/applications"])
+    source.behave(delay_seconds=20, paths=["/applications"])
 
     worker = threading.Thread(target=lambda: (tasks.validate(plan.pk), connections.close_all()))
     worker.start()
     try:
-        source.platform.wait_until_serving(1, address=source.address)
+        source.wait_until_serving(1)
         maintenance.enable(target.environment, by=actor("Eva Lindt"), reason="Upgrade")
         worker.join(10)
     finally:
-        source.platform.behave(address=source.address)
+        source.behave()
 
     plan.refresh_from_db()
     assert not worker.is_alive()
@@ -518,13 +518,13 @@ def test_an_environment_that_does_not_tell_references_is_a_warning(sides):
 def validate_in_background(plan, source, meanwhile):
     """`meanwhile` happens while the source is being asked."""
     validation.request(plan, by=actor())
-    source.platform.behave(address=source.address, delay_seconds=0.5, paths=["/applications"])
+    source.behave(delay_seconds=0.5, paths=["/applications"])
     worker = threading.Thread(target=lambda: (tasks.validate(plan.pk), connections.close_all()))
     worker.start()
-    source.platform.wait_until_serving(1, address=source.address)
+    source.wait_until_serving(1)
     meanwhile()
     worker.join(10)
-    source.platform.behave(address=source.address)
+    source.behave()
     plan.refresh_from_db()
     assert not worker.is_alive()
 

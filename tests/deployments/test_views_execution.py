@@ -21,7 +21,6 @@ from lifetime.models import ApplicationRole, Level, Role, RoleLevel
 from tests.deployments.factories import (
     create_application,
     create_plan,
-    create_route,
     create_started_plan,
     operation,
     publish,
@@ -40,18 +39,6 @@ SETTINGS = {
         for name, default, is_secret in [("PageSize", "50", False), ("Key", None, True), ("Address", None, False)]
     ]
 }  # fmt: skip
-
-
-@pytest.fixture
-def route():
-    return create_route()
-
-
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
 
 
 @pytest.fixture

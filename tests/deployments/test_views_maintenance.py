@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from deployments.models import DeploymentPlan, Remote, StepName, TargetState
 from environments import maintenance
-from tests.deployments.factories import create_application, create_route, create_started_plan, publish
+from tests.deployments.factories import create_application, create_started_plan, publish
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db
@@ -17,11 +17,6 @@ STATES = {
     TargetState.UNCHANGED: "Test is as it was before",
     TargetState.CHANGED: "Test has changed",
 }
-
-
-@pytest.fixture
-def route():
-    return create_route()
 
 
 @pytest.fixture

@@ -31,18 +31,6 @@ HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def route():
-    return create_route()
-
-
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
 def applications(route):
     """Two that are ahead, one that is the same."""
     ahead, changed, same = (create_application(name) for name in ("Ahead", "Changed", "Same"))

@@ -21,13 +21,6 @@ from tests.lifetime.factories import create_role
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
 def url(name, *environments):
     return reverse(f"environments:{name}", args=[one.key for one in environments])
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from environments import gate, maintenance, registry, sync
 from environments.environment_api import ApplicationsPage, Facts, read
 from environments.models import Contact, Environment, SyncRun, SyncState
+from tests.environments.test_bad_answers import synchronize
 from tests.factories import actor, create_environment
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,14 +54,6 @@ def server(status=500, body=b"{}", content_type="application/problem+json", date
         yield f"http://127.0.0.1:{found.server_port}"
         found.shutdown()
         thread.join()
-
-
-def synchronize(*environments):
-    runs = [sync.request(environment, by=actor()) for environment in environments]
-    sync.run([run.pk for run in runs])
-    for run in runs:
-        run.refresh_from_db()
-    return runs
 
 
 DIGESTS = json.dumps(

@@ -20,13 +20,6 @@ def platform(places):
     return next(places)
 
 
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
 def url(name, *args):
     return reverse(f"settings:{name}", args=args)
 

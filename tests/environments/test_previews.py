@@ -16,13 +16,6 @@ from tests.factories import actor, create_environment, create_user
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
 def offer(environment, *keys, **values):
     for key in keys:
         TechnicalPreview.objects.create(environment=environment, key=key, name=key.title(), **values)

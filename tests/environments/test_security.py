@@ -15,13 +15,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
 def environment():
     return create_environment(name="Production")
 

@@ -19,13 +19,6 @@ PAGES = ["edit", "live", "histories", "windows", "contacts", "syncs"]
 
 
 @pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
 def environment():
     return create_environment(name="Production", purpose="Production", address="https://production.example.com")
 

@@ -18,13 +18,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 HTMX = {"HX-Request": "true"}
 
 
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
 def url(name, *environments):
     return reverse(f"environments:{name}", args=[one.key for one in environments])
 

@@ -19,13 +19,6 @@ HTMX = {"HX-Request": "true"}
 
 
 @pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
 def environment():
     return create_environment(name="Production", purpose="Production")
 

@@ -16,13 +16,6 @@ from tests.factories import actor, create_environment, create_user
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture
-def user(client):
-    user = create_user(name="Ada Lovelace", username="ada")
-    client.force_login(user)
-    return user
-
-
 def url(name, *environments):
     return reverse(f"environments:{name}", args=[one.key for one in environments])
 

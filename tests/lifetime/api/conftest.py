@@ -2,12 +2,9 @@
 
 import json
 import re
-import threading
-from contextlib import contextmanager
 from functools import cache
 
 import pytest
-from django.db import connections
 from django.test import Client
 from django_q.models import OrmQ
 
@@ -15,7 +12,9 @@ from environments import sync
 from lifetime import service_accounts
 from lifetime.changes import Author
 from lifetime.models import Role, ServiceAccount
+from tests.deployments.conftest import pairs, scene  # noqa: F401 (fixtures)
 from tests.factories import actor, create_environment
+from tests.threads import repeated
 
 ROOT = "/lifetimeapi/rest/v2"
 
@@ -94,27 +93,15 @@ def development(platform, transactional_db):
     return environment
 
 
-@contextmanager
 def working():
     """Carry out what is queued, as a worker does, until the block ends."""
-    over = threading.Event()
+    return repeated(_carry_out_all, pause=0.02)
 
-    def work():
-        try:
-            while not over.wait(0.02):
-                for message in OrmQ.objects.order_by("pk"):
-                    if OrmQ.objects.filter(pk=message.pk).delete()[0]:
-                        carry_out(message.task)
-        finally:
-            connections.close_all()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+def _carry_out_all():
+    for message in OrmQ.objects.order_by("pk"):
+        if OrmQ.objects.filter(pk=message.pk).delete()[0]:
+            carry_out(message.task)
 
 
 def carry_out(task):

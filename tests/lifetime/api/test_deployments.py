@@ -38,18 +38,6 @@ DETAILS = {
 }
 
 
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory):
-    with scenes.platforms(tmp_path_factory.mktemp("platforms")) as pair:
-        yield pair
-
-
-@pytest.fixture
-def scene(pairs, request, transactional_db):
-    """Hotel 1.0 tagged in Development, on real platforms."""
-    return scenes.Scene(pairs(), **getattr(request, "param", {}))
-
-
 @pytest.fixture
 def caller(transactional_db):
     return create_caller()
