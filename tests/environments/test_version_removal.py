@@ -1,9 +1,18 @@
 """Removing a version: what stands in its way, who is asked, and what the console knows afterwards."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from django.db import connections, transaction
+from django.utils import timezone
 
 from audit.models import AuditEvent
-from environments import gate, maintenance, tasks, version_removal
+from deployments import editing, plans
+from deployments.choices import Choice
+from deployments.models import DeploymentPlan, OperationKind
+from environments import gate, maintenance, tagging, tasks, version_removal
 from environments.application_tasks import TaskRefused
 from environments.models import ApplicationStatus, ApplicationTask, ApplicationVersion
 from lifetime.models import Level, RoleLevel
@@ -114,3 +123,85 @@ def test_what_a_plan_uses_that_has_not_ended_stays():
 
     with pytest.raises(TaskRefused, match=f"plan #{plan.number} uses it"):
         version_removal.request(version, by=actor())
+
+
+def test_what_is_being_removed_is_neither_planned_nor_built_on():
+    source, target = create_route()
+    old, other = create_application("Old"), create_application("Other")
+    version = publish_in(old, source, number="1.0")
+    for one in (old, other):
+        publish_in(one, source, number="2.0")
+    plan = create_plan(source, target, applications=[other])
+    [task] = version_removal.request(version, by=actor("Ada Lovelace"))
+    choice = Choice(application_key=old.key, kind=OperationKind.DEPLOY, version_key=version.key)
+    told = "Ada Lovelace is removing version 1.0 of Old since"
+
+    with pytest.raises(plans.PlanRefused, match=told):
+        plans.create(source, target, by=actor(), choices=[choice])
+    with pytest.raises(plans.PlanRefused, match=told):
+        plans.change(plan, [choice], by=actor(), revision=plan.revision)
+    with pytest.raises(TaskRefused, match=told):
+        tagging.request(source, old, tagging.Wanted(version="3.0", base_version_key=version.key), by=actor())
+    assert [one.application for one in plan.operations.all()] == [other]
+
+    ApplicationTask.objects.filter(pk=task.pk).update(status="failed", ended_at=timezone.now())
+    plans.create(source, target, by=actor(), choices=[choice])
+    with pytest.raises(TaskRefused, match="uses it"):
+        version_removal.request(version, by=actor())
+
+
+@pytest.mark.parametrize("first", ["plan", "removal"])
+def test_a_plan_and_a_removal_at_once_are_one_of_them(first):
+    """Whoever comes second waits for the rows of the source, then sees what the first has done."""
+    source, target = create_route()
+    hotel = create_application()
+    version = publish_in(hotel, source, number="1.0")
+    publish_in(hotel, source, number="2.0")
+    choice = Choice(application_key=hotel.key, kind=OperationKind.DEPLOY, version_key=version.key)
+
+    def plan():
+        plans.create(source, target, by=actor(), choices=[choice])
+
+    def remove():
+        version_removal.request(version, by=actor())
+
+    def second(do, began):
+        began.set()
+        try:
+            do()
+        except gate.Refused as refusal:
+            return str(refusal)
+        finally:
+            connections.close_all()
+
+    began = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            plan() if first == "plan" else remove()
+            late = pool.submit(second, remove if first == "plan" else plan, began)
+            assert began.wait(5)
+            time.sleep(0.1)
+            assert not late.done()
+        refusal = late.result(10)
+
+    assert ("uses it" if first == "plan" else "is removing version 1.0") in refusal
+    assert (DeploymentPlan.objects.count(), ApplicationTask.objects.count()) == ((1, 0) if first == "plan" else (0, 1))
+
+
+def test_a_version_that_is_gone_when_the_plan_is_made_is_a_refusal(monkeypatch):
+    source, target = create_route()
+    hotel = create_application("Hotel")
+    version = publish_in(hotel, source, number="1.0")
+    choice = Choice(application_key=hotel.key, kind=OperationKind.DEPLOY, version_key=version.key)
+    prepared = editing.prepared
+
+    def then_it_goes(*arguments):
+        operations = prepared(*arguments)
+        ApplicationVersion.objects.filter(pk=version.pk).delete()
+        return operations
+
+    monkeypatch.setattr(editing, "prepared", then_it_goes)
+
+    with pytest.raises(plans.PlanRefused, match="was removed meanwhile"):
+        plans.create(source, target, by=actor(), choices=[choice])
+    assert not DeploymentPlan.objects.exists()
