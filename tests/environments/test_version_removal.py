@@ -5,7 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import AuditEvent
@@ -18,8 +20,9 @@ from environments.models import ApplicationStatus, ApplicationTask, ApplicationV
 from lifetime.models import Level, RoleLevel
 from tests.deployments.factories import create_application, create_plan, create_route
 from tests.deployments.factories import publish as publish_in
+from tests.deployments.factories import tag as tag_in
 from tests.environments.test_tagging import application, development, platform, tag, work  # noqa: F401
-from tests.factories import actor, create_environment
+from tests.factories import actor, create_environment, create_user
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.factories import create_role
 
@@ -205,3 +208,64 @@ def test_a_version_that_is_gone_when_the_plan_is_made_is_a_refusal(monkeypatch):
     with pytest.raises(plans.PlanRefused, match="was removed meanwhile"):
         plans.create(source, target, by=actor(), choices=[choice])
     assert not DeploymentPlan.objects.exists()
+
+
+def test_people_remove_a_version_on_the_page(client, platform, development, application, version):  # noqa: F811
+    page = application.get_absolute_url()
+    remove, dialog = (
+        reverse(f"applications:remove-version{of}", args=[application.key, version.key]) for of in ("", "-dialog")
+    )
+    client.force_login(create_user(name="Ada Lovelace"))
+
+    assert dialog in client.get(page).content.decode()
+    asked = client.get(dialog, headers={"HX-Request": "true"}).content.decode()
+    assert "Remove version 3.0 of Back Office?" in asked
+    assert "Development is asked to forget it" in asked
+    assert client.post(remove).status_code == 302
+    html = client.get(page).content.decode()
+    assert "Being removed" in html
+    assert "Removing a version 3.0: queued" in html
+    work(ApplicationTask.objects.get(kind="remove_version"))
+    assert "Removing a version 3.0: done" in client.get(page).content.decode()
+    assert client.post(remove).status_code == 404
+
+    newest = application.versions.get(version="3.1")
+    for answer in (
+        client.get(dialog.replace(str(version.key), str(newest.key)), headers={"HX-Request": "true"}),
+        client.post(remove.replace(str(version.key), str(newest.key))),
+    ):
+        assert "3.1 is in use and cannot be removed: it runs in Development." in answer.content.decode()
+        assert "Remove Version" not in answer.content.decode()
+    assert ApplicationTask.objects.filter(kind="remove_version").count() == 1
+
+
+def test_the_control_is_greyed_with_the_reason(client, development, application, version):  # noqa: F811
+    history = reverse("applications:versions", args=[application.key])
+    remove = reverse("applications:remove-version", args=[application.key, version.key])
+
+    reader = create_user(name="Reader", role=create_role("Readers", level=Level.OPEN))
+    client.force_login(reader)
+    assert "needs “Change and Deploy Applications”" in client.get(history).content.decode()
+    assert client.post(remove).status_code == 403
+    client.force_login(create_user(name="Ada Lovelace"))
+    maintenance.enable(development, by=actor("Grace Hopper"), reason="New disks")
+    html = client.get(history).content.decode()
+    assert "Grace Hopper enabled it: “New disks”" in html
+    assert reverse("applications:remove-version-dialog", args=[application.key, version.key]) not in html
+    assert client.post(remove).status_code == 409
+    assert not ApplicationTask.objects.filter(kind="remove_version").exists()
+
+
+def test_any_number_of_versions_costs_as_many_queries(client, django_assert_num_queries):
+    hotel, environments = create_application("Hotel"), create_route()
+    publish_in(hotel, environments[0], number="9.0")
+    tag_in(hotel, "1.0")
+    client.force_login(create_user())
+    path = reverse("applications:versions", args=[hotel.key])
+    client.get(path)
+    with CaptureQueriesContext(connection) as few:
+        client.get(path)
+    for number in range(20):
+        tag_in(hotel, f"2.{number}", created_in=environments[number % 2])
+    with django_assert_num_queries(len(few)):
+        assert client.get(path).content.decode().count("/remove/dialog/") == 22
