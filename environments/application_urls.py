@@ -36,6 +36,7 @@ urlpatterns = [
     path("<uuid:key>/icon/<str:digest>/", icons.icon, name="icon"),
     path("<uuid:key>/places/", details.places, name="places"),
     path("<uuid:key>/versions/", versions.versions, name="versions"),
+    path("<uuid:key>/versions/rows/", versions.version_rows, name="version-rows"),
     path(f"{VERSION}/remove/", versions.remove_version, name="remove-version"),
     path(f"{VERSION}/remove/dialog/", versions.remove_version_dialog, name="remove-version-dialog"),
     path(f"{IN}/tag/", tagging.tag, name="tag"),

@@ -225,7 +225,11 @@ def test_people_remove_a_version_on_the_page(client, platform, development, appl
     html = client.get(page).content.decode()
     assert "Being removed" in html
     assert "Removing a version 3.0: queued" in html
+    rows = reverse("applications:version-rows", args=[application.key])
+    assert f'hx-get="{rows}"' in html
+    assert f'hx-get="{rows}?all=1"' in client.get(f"{rows}?all=1").content.decode()
     work(ApplicationTask.objects.get(kind="remove_version"))
+    assert rows not in client.get(rows).content.decode()  # it asks no more
     assert "Removing a version 3.0: done" in client.get(page).content.decode()
     assert client.post(remove).status_code == 404
 

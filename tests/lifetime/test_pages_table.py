@@ -110,6 +110,7 @@ TABLE = [
     ("applications:places", "application", may(200, LIST), None),
     ("applications:icon", "application icon", may(200, LIST), None),
     ("applications:versions", "application", may(200, LIST), None),
+    ("applications:version-rows", "application", may(200, LIST), None),
     ("applications:remove-version", "application version", None, may(302, TAG)),
     ("applications:remove-version-dialog", "application version", may(302, TAG), None),
     ("applications:tag", "application here", None, may(422, TAG)),

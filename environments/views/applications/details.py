@@ -30,7 +30,6 @@ from lifetime import policy
 from lifetime.policy import Action, Decision
 from lifetime.requests import AuthenticatedRequest, client_address
 
-VERSIONS_SHOWN = 10
 TASKS_SHOWN = (
     *(TaskKind.TAG, TaskKind.REMOVE_VERSION, TaskKind.READ_VERSIONS),
     *(TaskKind.CHANGE_SETTINGS, TaskKind.CHANGE_SECURITY),
@@ -65,15 +64,13 @@ class ModuleRow:
 def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
     _audit_view(application, request)
-    shown = versions.newest(application, VERSIONS_SHOWN + 1)
     may_read_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {
         **_places(request, application),
+        **versions.context(request, application),
         "icon": icons.digest_of(application),
         "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
         "history": audit_paging.history(application.audit_object) if may_read_log else None,
-        "versions": versions.rows(request, application, shown[:VERSIONS_SHOWN]),
-        "has_more_versions": len(shown) > VERSIONS_SHOWN,
     }
     return render(request, "applications/details.html", context)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -20,7 +21,7 @@ from lifetime.policy import Action, Decision
 from lifetime.requests import AuthenticatedRequest, client_address
 
 NEWEST_FIRST = (F("created_at").desc(nulls_last=True), F("pk").desc())
-MOST = 500
+SHOWN, MOST = 10, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,23 @@ class Row:
     is_going: bool
 
 
-def newest(application: Application, most: int) -> list[ApplicationVersion]:
-    return list(application.versions.select_related("created_in").order_by(*NEWEST_FIRST)[:most])
+def context(request: AuthenticatedRequest, application: Application, *, are_all: bool = False) -> dict[str, Any]:
+    """For `applications/_versions.html`: the newest versions; any number of them costs a constant number of queries."""
+    most = MOST if are_all else SHOWN
+    found = list(application.versions.select_related("created_in").order_by(*NEWEST_FIRST)[: most + 1])
+    shown = _rows(request, application, found[:most])
+    return {
+        "application": application,
+        "versions": shown,
+        "are_all": are_all,
+        "are_going": any(one.is_going for one in shown),
+        "has_more_versions": len(found) > most,
+    }
 
 
-def rows(request: AuthenticatedRequest, application: Application, shown: Sequence[ApplicationVersion]) -> list[Row]:
-    """These versions; any number of them costs a constant number of queries."""
-    going = ApplicationTask.objects.removing([one.key for one in shown]).values_list(
-        "parameters__version_key", flat=True
-    )
-    are_going = set(going)
+def _rows(request: AuthenticatedRequest, application: Application, shown: Sequence[ApplicationVersion]) -> list[Row]:
+    removals = ApplicationTask.objects.removing([one.key for one in shown])
+    going = {task.parameters["version_key"] for task in removals}
     places = version_removal.places_of(shown)
     decisions: dict[tuple[int, ...], Decision] = {}
     found = []
@@ -49,7 +57,7 @@ def rows(request: AuthenticatedRequest, application: Application, shown: Sequenc
         where = tuple(one.pk for one in places[version.pk])
         if where not in decisions:
             decisions[where] = _may_remove(request, application, places[version.pk])
-        found.append(Row(version=version, may_remove=decisions[where], is_going=str(version.key) in are_going))
+        found.append(Row(version=version, may_remove=decisions[where], is_going=str(version.key) in going))
     return found
 
 
@@ -61,8 +69,14 @@ def _may_remove(request: AuthenticatedRequest, application: Application, places:
 def versions(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     """The version history."""
     application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
-    shown = rows(request, application, newest(application, MOST))
-    return render(request, "applications/versions.html", {"application": application, "versions": shown})
+    return render(request, "applications/versions.html", context(request, application, are_all=True))
+
+
+@require_safe
+def version_rows(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
+    """The part of the page, or with `all` of the history, that it asks for again and again."""
+    application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
+    return render(request, "applications/_versions.html", context(request, application, are_all="all" in request.GET))
 
 
 @require_safe
@@ -103,5 +117,5 @@ def _dialog(
     problem: str,
     status: int = 200,
 ) -> HttpResponse:
-    context = {"application": version.application, "version": version, "places": places, "problem": problem}
-    return render(request, "applications/_remove_version.html", context, status=status)
+    about = {"application": version.application, "version": version, "places": places, "problem": problem}
+    return render(request, "applications/_remove_version.html", about, status=status)
