@@ -186,7 +186,7 @@ def _refuse_other_modules(where: Environment, application: Application, keys: It
     there = {str(key) for key in statuses.values_list("version_key", flat=True)}
     if others := sorted({key.lower() for key in keys if key} - there):
         raise ValidationError(
-            f"{application} has no module of the version {others[0]} in {where} any more: it was changed there meanwhile. "
+            f"{application} has no module of version {others[0]} in {where} any more: it was changed there meanwhile. "
             "Read its modules again, or leave ModuleVersionKeys out."
         )
 
