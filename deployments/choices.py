@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 
 from audit import log
+from deployments.locking import PlanRefused
 from deployments.models import DeploymentPlan, OperationKind, PlanOperation
 from environments import versions
 from environments.models import (
@@ -168,6 +169,18 @@ def store(plan: DeploymentPlan, operations: Sequence[PlanOperation], before: Ite
         update_fields=EDITED,
         batch_size=1000,
     )
+
+
+def refuse_removed(operations: Sequence[PlanOperation]) -> None:
+    """Raise PlanRefused for a version that is being removed, or gone. The caller holds the rows of the environments,
+    as whoever asks for a removal does; the last of its tasks ends and the version is forgotten at the same instant."""
+    used = {key for one in operations for key in (one.version_key, one.base_version_key) if key}
+    if task := ApplicationTask.objects.removing(used).order_by("pk").first():
+        raise PlanRefused(f"{task.removal} Choose another version.")
+    there = set(ApplicationVersion.objects.filter(key__in=used).values_list("pk", flat=True))
+    for one in operations:
+        if one.version_id and one.version_id not in there:
+            raise PlanRefused(f"{one.application_name} {one.version_number} was removed meanwhile. Choose another.")
 
 
 def _is_like(operation: PlanOperation, known: PlanOperation | None) -> bool:

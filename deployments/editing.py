@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from audit import log
 from deployments import states
-from deployments.choices import Choice, choice_of, keep_settings, prepared, sealed, selection, store
+from deployments.choices import Choice, choice_of, keep_settings, prepared, refuse_removed, sealed, selection, store
 from deployments.locking import PlanRefused, changing, lock, locked, refuse_closed, refuse_maintenance
 from deployments.models import DeploymentPlan, PlanStatus, ValidationStatus
 from deployments.models.plan import LABEL_LENGTH, NOTES_LENGTH
@@ -60,6 +60,7 @@ def create(
         entries = [entry, *(selection(plan, operation, by) for operation in operations)]
         environments = lock([source.pk, target.pk] if source else [target.pk])  # nobody else sees the plan so far
         refuse_closed(environments.values(), Operation.DEPLOY)
+        refuse_removed(operations)
         plan.source, plan.target = environments[source.pk] if source else None, environments[target.pk]
         log.record_all(entries)
     return plan
@@ -99,6 +100,7 @@ def change(plan: DeploymentPlan, choices: Sequence[Choice], *, by: log.Actor, re
         for name in sorted(one.application_name for one in before if one.application_key not in left)
     ]
     with changing(plan, revision) as plan:
+        refuse_removed(operations)
         store(plan, operations, before)
         _outdate(plan)
         if entries:

@@ -27,6 +27,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from audit import log
 from deployments import plans, transfer, validation
+from deployments.choices import refuse_removed
 from deployments.models import (
     DeploymentPlan,
     OperationKind,
@@ -175,6 +176,7 @@ def _add_operations(plan: DeploymentPlan, packages: Sequence[Package]) -> None:
                 package_bytes=package.size,
             )
         )
+    refuse_removed(operations)
     PlanOperation.objects.bulk_create(operations)
 
 

@@ -14,10 +14,12 @@ from environments.views.applications import (
     security,
     settings,
     tagging,
+    versions,
 )
 
 app_name = "applications"
 IN = "<uuid:key>/in/<uuid:environment_key>"
+VERSION = "<uuid:key>/versions/<uuid:version_key>"
 
 urlpatterns = [
     path("", matrix.applications, name="list"),
@@ -33,7 +35,10 @@ urlpatterns = [
     path("<uuid:key>/", details.details, name="details"),
     path("<uuid:key>/icon/<str:digest>/", icons.icon, name="icon"),
     path("<uuid:key>/places/", details.places, name="places"),
-    path("<uuid:key>/versions/", details.versions, name="versions"),
+    path("<uuid:key>/versions/", versions.versions, name="versions"),
+    path("<uuid:key>/versions/rows/", versions.version_rows, name="version-rows"),
+    path(f"{VERSION}/remove/", versions.remove_version, name="remove-version"),
+    path(f"{VERSION}/remove/dialog/", versions.remove_version_dialog, name="remove-version-dialog"),
     path(f"{IN}/tag/", tagging.tag, name="tag"),
     path(f"{IN}/tag/dialog/", tagging.tag_dialog, name="tag-dialog"),
     path(f"{IN}/versions/read/", details.read_versions, name="read-versions"),

@@ -86,6 +86,8 @@ def request(environment: Environment, application: Application, wanted: Wanted, 
         if not _has_modules(environment, application):
             raise TaskRefused(_without_modules(environment, application))
         base = tag_bases.clean_base(application, wanted.base_version_key)
+        if base and (removing := ApplicationTask.objects.removing([base.key]).first()):
+            raise TaskRefused(f"{removing.removal} Choose another one to base the tag on.")
         picks = tag_bases.clean_picks(environment, application, wanted.module_picks)
         version = _clean_version(environment, application, wanted.version, base)
         mobile = _clean_mobile(application, wanted.mobile_versions)

@@ -4,6 +4,8 @@ Each environment that has the application is asked by a task of its own. The con
 them have done it; until then it can be asked for again, and who has removed it already has nothing more to do.
 """
 
+from collections.abc import Sequence
+
 from django.db import transaction
 from django.db.models import Q
 
@@ -28,9 +30,20 @@ GONE = ("version-unknown", "application-unknown", "not-found")  # the last: an e
 
 def places(version: ApplicationVersion) -> list[Environment]:
     """The registered environments that may have the version: those that have its application, and where it was made."""
-    may_have_it = Q(applications__application=version.application_id) | Q(pk=version.created_in_id)
-    found = Environment.objects.registered().filter(may_have_it).distinct()
-    return list(found.select_related("maintenance_window").in_order())
+    return places_of([version])[version.pk]
+
+
+def places_of(versions: Sequence[ApplicationVersion]) -> dict[int, list[Environment]]:
+    """As `places`, by the id of the version, for any number of versions of one application."""
+    statuses = ApplicationStatus.objects.filter(application__in={one.application_id for one in versions})
+    having = set(statuses.values_list("environment", flat=True))
+    wanted = having.union(one.created_in_id for one in versions if one.created_in_id)
+    found = Environment.objects.registered().filter(pk__in=wanted).select_related("maintenance_window").in_order()
+    environments = list(found)
+    return {
+        version.pk: [one for one in environments if one.pk in having or one.pk == version.created_in_id]
+        for version in versions
+    }
 
 
 def request(version: ApplicationVersion, *, by: log.Actor) -> list[ApplicationTask]:
@@ -38,11 +51,9 @@ def request(version: ApplicationVersion, *, by: log.Actor) -> list[ApplicationTa
     with transaction.atomic():
         Environment.objects.filter(pk__in=[one.pk for one in places(version)]).lock()
         application = Application.objects.select_for_update(no_key=True).get(pk=version.application_id)
-        if why := _used(version):
-            raise TaskRefused(f"{version} is in use and cannot be removed: {why}.")
         asked = places(version)
-        if not asked:
-            raise TaskRefused(f"No registered environment has {application}; there is nobody to ask.")
+        if why := problem(version, asked):
+            raise TaskRefused(why)
         tasks = [_request(version, application, environment, by=by) for environment in asked]
         log.record(
             f"Requested removal of version {version.version} of application '{application}'",
@@ -51,6 +62,13 @@ def request(version: ApplicationVersion, *, by: log.Actor) -> list[ApplicationTa
             details={"version": version.version, "environments": [one.name for one in asked]},
         )
     return tasks
+
+
+def problem(version: ApplicationVersion, asked: Sequence[Environment]) -> str:
+    """Why the version cannot be removed from these; "" when it can."""
+    if why := _used(version):
+        return f"{version} is in use and cannot be removed: {why}."
+    return "" if asked else f"No registered environment has {version.application}; there is nobody to ask."
 
 
 def _request(

@@ -1,4 +1,5 @@
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import models
@@ -41,6 +42,13 @@ ACTIVE = (TaskStatus.QUEUED, TaskStatus.RUNNING)
 class ApplicationTaskQuerySet(models.QuerySet["ApplicationTask"]):
     def active(self) -> "ApplicationTaskQuerySet":
         return self.filter(status__in=ACTIVE)
+
+    def removing(self, versions: Iterable[uuid.UUID]) -> "ApplicationTaskQuerySet":
+        """Removals of these versions that are under way. Whoever is about to use one looks, under a lock that those
+        take who ask for a removal: the environment's or the application's."""
+        keys = [str(key) for key in versions]
+        removals = self.active().filter(kind=TaskKind.REMOVE_VERSION, parameters__version_key__in=keys)
+        return removals.select_related("application")
 
     def newest_first(self) -> "ApplicationTaskQuerySet":
         return self.order_by("-pk")
@@ -91,6 +99,12 @@ class ApplicationTask(models.Model):
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE
+
+    @property
+    def removal(self) -> str:
+        """Of a removal of a version: what is done since when by whom, in words."""
+        version = f"version {self.parameters['version']} of {self.application}"
+        return f"{self.requested_by} is removing {version} since {self.requested_at:%d %b %H:%M} UTC."
 
     @property
     def by(self) -> Actor:

@@ -71,7 +71,7 @@ def request_source_code(request: ApiRequest, environment: UUID, application: UUI
 @router.get(SOURCE + "/{key:package}/status", response={201: SourceCodeStatus, **errors(403, 404)})
 def get_source_code_status(request: ApiRequest, environment: UUID, application: UUID, package: UUID) -> HttpResponse:
     """Whether the source code is packed. What cannot be had is an error that says why."""
-    found = _own(request, environment, package, DownloadKind.SOURCE_CODE)
+    found = _own(request, environment, package, DownloadKind.SOURCE_CODE, application=application)
     downloads.refuse_aborted(found)
     return answer(_source_status(found), 201)
 
@@ -79,7 +79,7 @@ def get_source_code_status(request: ApiRequest, environment: UUID, application: 
 @router.get(SOURCE + "/{key:package}/download", response={200: downloads.DownloadLink, **errors(400, 403, 404)})
 def get_source_code_link(request: ApiRequest, environment: UUID, application: UUID, package: UUID) -> HttpResponse:
     """A link to the zip file, which has one zip file for each module."""
-    return _link(request, _own(request, environment, package, DownloadKind.SOURCE_CODE))
+    return _link(request, _own(request, environment, package, DownloadKind.SOURCE_CODE, application=application))
 
 
 @router.post(OF_MODULE, response={201: SourceCodeStatus, **errors(400, 403, 404)})
@@ -179,11 +179,20 @@ def _wanted(status: ApplicationStatus) -> dict[str, str]:
 
 
 def _own(
-    request: ApiRequest, environment: UUID, key: UUID, kind: DownloadKind, *, module: UUID | None = None
+    request: ApiRequest,
+    environment: UUID,
+    key: UUID,
+    kind: DownloadKind,
+    *,
+    application: UUID | None = None,
+    module: UUID | None = None,
 ) -> Download:
+    """What the account asked for there: of this application or module, where it is of one."""
     request.concerned.add(environment)
-    asked_for = Download.objects.filter(key=key, kind=kind, account=request.account, environment__key=environment)
-    found = asked_for.select_related("environment__maintenance_window").first()
+    asked = Download.objects.filter(key=key, kind=kind, account=request.account, environment__key=environment)
+    if application:
+        asked = asked.filter(parameters__applications__0__key=str(application))
+    found = asked.select_related("environment__maintenance_window").first()
     if found is None or found.parameters.get("module") != (str(module) if module else None):
         raise Http404("This account asked for no such thing there.")
     downloads.require_reading(request, found.environment)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db.models import F
 from django.http import Http404, HttpResponse
 from django.utils import timezone
@@ -19,6 +20,7 @@ from environments.models import (
     ApplicationStatus,
     ApplicationVersion,
     Environment,
+    ModuleStatus,
     ModuleVersion,
     TaskKind,
 )
@@ -86,6 +88,9 @@ class NewVersion(Body):
     change_log: str | None = ""
     base_version_key: UUID | None = Field(None, description="An older version to go back to, instead of what is there.")
     mobile_versions: list[NewMobileVersion] | None = Field(None, description="For mobile applications.")
+    module_version_keys: list[str] | None = Field(
+        None, description="What the caller found there: something else by now is refused. May be left out."
+    )
 
 
 class Tagged(TypedDict):
@@ -162,6 +167,7 @@ def tag(request: ApiRequest, environment: UUID, application: UUID, body: NewVers
         }
         for one in body.mobile_versions or []
     ]
+    _refuse_other_modules(where, found, body.module_version_keys or [])
     wanted = tagging.Wanted(
         version=body.version,
         change_log=body.change_log or "",
@@ -172,6 +178,17 @@ def tag(request: ApiRequest, environment: UUID, application: UUID, body: NewVers
         task = waiting.until_over(tagging.request(where, found, wanted, by=actor(request)))
     told: Tagged = {"ApplicationVersionKey": str(task.key)}
     return answer(told, 201)
+
+
+def _refuse_other_modules(where: Environment, application: Application, keys: Iterable[str]) -> None:
+    """The environment still has what the caller looked at before."""
+    statuses = ModuleStatus.objects.filter(environment=where, module__application=application)
+    there = {str(key) for key in statuses.values_list("version_key", flat=True)}
+    if others := sorted({key.lower() for key in keys if key} - there):
+        raise ValidationError(
+            f"{application} has no module of version {others[0]} in {where} any more: it was changed there meanwhile. "
+            "Read its modules again, or leave ModuleVersionKeys out."
+        )
 
 
 def _complete(request: ApiRequest, application: Application, shown: Sequence[ApplicationVersion]) -> bool:

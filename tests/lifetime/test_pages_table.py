@@ -19,6 +19,7 @@ from lifetime import service_accounts
 from lifetime.changes import Author
 from lifetime.models import ApplicationRole, Role, ServiceAccount, Team, TeamApplication, TeamMembership
 from lifetime.policy import Action
+from tests.deployments.factories import tag
 from tests.environments.test_applications import publish
 from tests.environments.test_applications_details import give_module
 from tests.environments.test_authentication import create as create_provider
@@ -111,6 +112,9 @@ TABLE = [
     ("applications:places", "application", may(200, LIST), None),
     ("applications:icon", "application icon", may(200, LIST), None),
     ("applications:versions", "application", may(200, LIST), None),
+    ("applications:version-rows", "application", may(200, LIST), None),
+    ("applications:remove-version", "application version", None, may(302, TAG)),
+    ("applications:remove-version-dialog", "application version", may(302, TAG), None),
     ("applications:tag", "application here", None, may(422, TAG)),
     ("applications:tag-dialog", "application here", may(302, TAG), None),
     ("applications:read-versions", "application here", None, may(302, LIST, is_paused=True)),
@@ -254,6 +258,7 @@ class World:
         self.application = application = publish(self.here, version="1.0", is_modified=True)
         application.url_path = "BackOffice"
         application.save()
+        self.version = tag(application, "0.9")
         give_module(application, self.here)
         self.role, self.team = create_role("Tester", level=4), Team.objects.create(name="Claims")
         self.ada = create_user(name="Ada Lovelace", username="ada")

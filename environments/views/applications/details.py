@@ -6,7 +6,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -26,14 +25,15 @@ from environments.models import (
 )
 from environments.operations import Operation
 from environments.views.answers import CHANGED
-from environments.views.applications import objects
+from environments.views.applications import objects, versions
 from lifetime import policy
 from lifetime.policy import Action, Decision
 from lifetime.requests import AuthenticatedRequest, client_address
 
-VERSIONS_SHOWN = 10
-NEWEST_FIRST = (F("created_at").desc(nulls_last=True), F("pk").desc())
-TASKS_SHOWN = (TaskKind.TAG, TaskKind.CHANGE_SETTINGS, TaskKind.CHANGE_SECURITY, TaskKind.READ_VERSIONS)
+TASKS_SHOWN = (
+    *(TaskKind.TAG, TaskKind.REMOVE_VERSION, TaskKind.READ_VERSIONS),
+    *(TaskKind.CHANGE_SETTINGS, TaskKind.CHANGE_SECURITY),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +64,13 @@ class ModuleRow:
 def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
     _audit_view(application, request)
-    versions = application.versions.select_related("created_in").order_by(*NEWEST_FIRST)
-    shown = list(versions[: VERSIONS_SHOWN + 1])
     may_read_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {
         **_places(request, application),
+        **versions.context(request, application),
         "icon": icons.digest_of(application),
         "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
         "history": audit_paging.history(application.audit_object) if may_read_log else None,
-        "versions": shown[:VERSIONS_SHOWN],
-        "has_more_versions": len(shown) > VERSIONS_SHOWN,
     }
     return render(request, "applications/details.html", context)
 
@@ -173,15 +170,6 @@ def _modules(application: Application, environments: list[int]) -> list[ModuleRo
         for module in application.modules.order_by("name", "pk")
         if module.pk in wanted
     ]
-
-
-@require_safe
-def versions(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
-    """The version history."""
-    application = policy.get_application(request.user, key, Action.VIEW_APPLICATIONS)
-    found = application.versions.select_related("created_in").prefetch_related("modules")
-    context = {"application": application, "versions": found.order_by(*NEWEST_FIRST)[:500]}
-    return render(request, "applications/versions.html", context)
 
 
 @require_POST

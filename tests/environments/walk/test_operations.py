@@ -73,6 +73,8 @@ def test_every_request_that_an_operation_guards_is_in_the_table():
     """The table of all pages has them, too; what it has more is no operation's."""
     guarded = {(method, name) for name, _, method, answer in ANSWERS if is_guarded(answer)}
     assert guarded - {(ask.method, ask.url) for _, ask in ASKS} == {
+        ("POST", "applications:remove-version"),  # asks every environment that has the application
+        ("GET", "applications:remove-version-dialog"),
         ("POST", "settings:read-blocked"),
         ("POST", "settings:unblock"),
     }

@@ -300,6 +300,21 @@ def test_a_tag_is_answered_when_the_environment_has_made_it(development):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_tag_of_modules_that_are_there_no_more_is_refused(development):
+    caller = create_caller()
+    application = Application.objects.get(name="Back Office")
+    path = f"applications/{application.key}?IncludeModules=True&IncludeEnvStatus=True"
+    [status] = caller.get(path).json()["AppStatusInEnvs"]
+    found = [one["ModuleVersionKey"] for one in status["ModuleStatusInEnvs"]]
+
+    wanted = {"Version": "3.0", "ModuleVersionKeys": [*map(str.upper, found), ""]}
+    other = {**wanted, "ModuleVersionKeys": [*found, str(uuid4())]}
+    refused(tag(caller, development, application, **other), 400, "changed there meanwhile")
+    with working():
+        assert tag(caller, development, application, **wanted).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_version_that_was_made_elsewhere_is_read_when_somebody_asks_for_it(development, platform):
     caller = create_caller()
     application = Application.objects.get(name="Back Office")

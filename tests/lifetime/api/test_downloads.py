@@ -204,6 +204,7 @@ def test_source_code_is_a_zip_file_with_one_for_each_module(caller, application,
     key = response.json()["PackageKey"]
     assert (response.status_code, response.json()["Status"]) == (201, "InProgress")
     assert caller.get(f"{path}/{key}/status").status_code == 201
+    refused(caller.get(f"{path}/{key}/status".replace(str(application.key), str(uuid4()))), 404, "no such thing")
     refused(caller.get(f"{path}/{key}/download"), 400, "still being made")
 
     fetching.carry_out(Download.objects.get(key=key).pk)
