@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="planoperation",
             name="mobile_versions",
-            field=models.JSONField(blank=True, default=list, help_text="Of the tag: platform, version, description."),
+            field=models.JSONField(blank=True, default=list, help_text="Of the tag, one a platform."),
         ),
     ]
