@@ -40,6 +40,7 @@ class Choice:
     change_log: str = ""
     base_version_key: UUID | None = None
     module_picks: Mapping[str, str] = field(default_factory=dict)
+    mobile_versions: Sequence[Mapping[str, str]] = field(default_factory=list)
     zone_key: str = ""
     is_proposed: bool = False
 
@@ -104,6 +105,7 @@ def _operation(facts: _Facts, position: int, choice: Choice) -> PlanOperation:
         change_log=choice.change_log.strip(),
         base_version_key=choice.base_version_key,
         module_picks=dict(choice.module_picks),
+        mobile_versions=[dict(one) for one in choice.mobile_versions],
         zone_key=choice.zone_key,
         is_proposed=choice.is_proposed,
     )
@@ -144,6 +146,7 @@ EDITED = [
     "change_log",
     "base_version_key",
     "module_picks",
+    "mobile_versions",
     "zone_key",
     "is_proposed",
     "source_version",
@@ -196,6 +199,7 @@ def choice_of(operation: PlanOperation) -> Choice:
         change_log=operation.change_log,
         base_version_key=operation.base_version_key,
         module_picks=operation.module_picks,
+        mobile_versions=operation.mobile_versions,
         zone_key=operation.zone_key,
         is_proposed=operation.is_proposed,
     )

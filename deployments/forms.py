@@ -199,7 +199,7 @@ class AbortForm(DialogForm):
 
 
 class OperationForm(TagForm):
-    """A version to tag in the source when the plan runs. Mobile numbers are given when somebody tags by hand."""
+    """A version to tag in the source when the plan runs."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

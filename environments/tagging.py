@@ -90,7 +90,7 @@ def request(environment: Environment, application: Application, wanted: Wanted, 
             raise TaskRefused(f"{removing.removal} Choose another one to base the tag on.")
         picks = tag_bases.clean_picks(environment, application, wanted.module_picks)
         version = _clean_version(environment, application, wanted.version, base)
-        mobile = _clean_mobile(application, wanted.mobile_versions)
+        mobile = clean_mobile(application, wanted.mobile_versions)
         if len(wanted.change_log) > LONGEST_CHANGE_LOG:
             raise ValidationError({"change_log": f"Keep it to {LONGEST_CHANGE_LOG:,} characters."})
         task, is_new = application_tasks.request(
@@ -177,7 +177,8 @@ def _highest_mobile(application: Application) -> dict[str, str]:
     return highest
 
 
-def _clean_mobile(application: Application, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+def clean_mobile(application: Application, wanted: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The numbers as they are sent. Raises ValidationError by field of the form."""
     if wanted and not application.is_mobile:
         raise ValidationError(f"{application} is no mobile application; it has no mobile versions.")
     highest = _highest_mobile(application)

@@ -39,6 +39,7 @@ class PlanOperation(models.Model):
     change_log = models.TextField(blank=True)
     base_version_key = models.UUIDField(null=True, blank=True)
     module_picks = models.JSONField(default=dict, blank=True)
+    mobile_versions = models.JSONField(default=list, blank=True, help_text="Of the tag, one a platform.")
     zone_key = models.CharField(max_length=100, blank=True)
     sealed_settings_text = models.TextField(blank=True, editable=False)
     settings_text = SealedText()
@@ -96,4 +97,5 @@ class PlanOperation(models.Model):
             "change_log": self.change_log,
             **({"base_version_key": str(self.base_version_key)} if self.base_version_key else {}),
             **({"modules": picks} if picks else {}),
+            **({"mobile_versions": self.mobile_versions} if self.mobile_versions else {}),
         }

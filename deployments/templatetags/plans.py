@@ -15,6 +15,7 @@ from deployments.models import DeploymentPlan, PlanStatus
 from deployments.views.objects import page_of
 from environments.models import Application, Environment
 from lifetime import policy
+from lifetime.policy import Action
 from lifetime.templatetags import console
 
 register = template.Library()
@@ -42,6 +43,7 @@ def plan_head(context: Context, heads: Mapping[int, Any], environment: Environme
         "head": head,
         "plan": head.plan if head and shows_plan else None,
         "sign": listing.sign(head.plan) if head and shows_plan else None,
+        "may_view_log": policy.may(context["request"].user, Action.VIEW_AUDIT_LOG),
     }
 
 

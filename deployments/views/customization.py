@@ -84,7 +84,7 @@ def _proposal(plan: DeploymentPlan, row: Row, base: str) -> tagging.Proposal:
     lowest = versions.order(row.candidate.target_version)
     if known and (proposal.base is None or versions.order(suggestion) <= lowest):
         suggestion = known.number
-    return replace(proposal, mobile={}, problem=problem, suggestion=suggestion)
+    return replace(proposal, problem=problem, suggestion=suggestion)
 
 
 def _initial(operation: PlanOperation, base: str) -> dict[str, Any]:
@@ -92,10 +92,13 @@ def _initial(operation: PlanOperation, base: str) -> dict[str, Any]:
     if not operation.is_tagged_first or base != _base_of(operation):
         return {"change_log": operation.change_log}
     picks = {f"pick-{module}": version for module, version in operation.module_picks.items()}
-    return {"version": operation.version_number, "change_log": operation.change_log, **picks}
+    mobile = {f"{one['platform'].lower()}_version": one["version"] for one in operation.mobile_versions}
+    return {"version": operation.version_number, "change_log": operation.change_log, **picks, **mobile}
 
 
 def _tagged(wanted: tagging.Wanted, operation: PlanOperation) -> Choice:
+    """What the plan is to do; raises ValidationError by field."""
+    assert operation.application is not None  # noqa: S101 - for the type checker
     is_custom = bool(wanted.base_version_key or wanted.module_picks)
     return Choice(
         application_key=operation.application_key,
@@ -104,6 +107,7 @@ def _tagged(wanted: tagging.Wanted, operation: PlanOperation) -> Choice:
         change_log=wanted.change_log,
         base_version_key=wanted.base_version_key,
         module_picks=wanted.module_picks,
+        mobile_versions=tagging.clean_mobile(operation.application, wanted.mobile_versions),
         zone_key=operation.zone_key,
     )
 

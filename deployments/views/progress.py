@@ -50,12 +50,11 @@ def progress(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
     if plan.status == PlanStatus.SAVED:
         return redirect(page_of(plan))
-    may_read_log = policy.may(request.user, Action.VIEW_AUDIT_LOG)
     context = {
         **_live(request, plan),
         "steps": steps(plan, "progress"),
         "operations": list(plan.operations.all()),
-        "history": paging.history(plan.audit_object) if may_read_log else None,
+        "history": _history(request, plan),
         "may_relabel": policy.may_on_plan(request.user, Action.EDIT_PLANS, plan),
     }
     return render(request, "deployments/progress.html", context)
@@ -63,9 +62,15 @@ def progress(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
 
 @require_safe
 def live(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
-    """The part of the page that it asks for again and again until the plan has ended."""
+    """The part of the page that it asks for again and again until the plan has ended; the end brings the history."""
     plan = policy.get_plan(request.user, key, Action.PREPARE_PLANS)
-    return render(request, "deployments/_live.html", _live(request, plan))
+    history = None if plan.is_in_progress else _history(request, plan)
+    context = {**_live(request, plan), "history": history, "brings_history": history is not None}
+    return render(request, "deployments/_live.html", context)
+
+
+def _history(request: AuthenticatedRequest, plan: DeploymentPlan) -> paging.History | None:
+    return paging.history(plan.audit_object) if policy.may(request.user, Action.VIEW_AUDIT_LOG) else None
 
 
 def _live(request: AuthenticatedRequest, plan: DeploymentPlan) -> dict[str, Any]:

@@ -5,16 +5,19 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
 from django.template.context import Context
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
+from audit.log import AuditObject
 from lifetime import health, navigation
 from lifetime.models import Theme, User
 
@@ -155,6 +158,12 @@ def action(
         "id": f"do-{name}",
         "why": f"why-{name}",
     }
+
+
+@register.simple_tag
+def log_of(on: AuditObject) -> str:
+    """The address of the log with every entry about one object."""
+    return f"{reverse('audit:events')}?{urlencode({'from': '', 'to': '', 'type': on.type, 'key': on.key})}"
 
 
 # The shell

@@ -34,10 +34,10 @@ FROM generate_series(1, %(plans)s) AS n;
 """
 FILL = """
 INSERT INTO deployments_planoperation (key, plan_id, position, application_key, application_name, kind, version_key,
-    version_number, change_log, module_picks, zone_key, sealed_settings_text, is_dependency, is_proposed,
-    source_version, source_is_modified, target_version, target_existed, package_digest, transferred_bytes)
+    version_number, change_log, module_picks, mobile_versions, zone_key, sealed_settings_text, is_dependency,
+    is_proposed, source_version, source_is_modified, target_version, target_existed, package_digest, transferred_bytes)
 SELECT gen_random_uuid(), p.id, o, gen_random_uuid(), 'Application ' || (p.number * 7 + o) %% 1000, 'deploy',
-    gen_random_uuid(), '1.' || o, '', '{}', '', '', false, true, '1.' || o, false, '1.0', true, '', 0
+    gen_random_uuid(), '1.' || o, '', '{}', '[]', '', '', false, true, '1.' || o, false, '1.0', true, '', 0
 FROM deployments_deploymentplan p, generate_series(1, 3) AS o;
 """
 

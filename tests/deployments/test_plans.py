@@ -353,6 +353,7 @@ def customized(application, number):
         change_log="Back to the old rooms",
         base_version_key=base.key,
         module_picks={str(module.key): str(uuid4())},
+        mobile_versions=[{"platform": "iOS", "version": "2.1", "description": ""}],
         zone_key="dmz",
     )
 

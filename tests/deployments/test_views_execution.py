@@ -299,6 +299,20 @@ def test_progress_shows_steps_and_log_and_is_asked_for_again(client, user, route
     assert "Reuse Plan" in live
 
 
+def test_the_end_of_a_plan_brings_its_history(client, user, route, application):
+    plan = create_started_plan(*route, applications=[application])
+    assert b"history-title" not in client.get(url("live", plan)).content
+    assert b"hx-swap-oob" not in client.get(url("progress", plan)).content
+
+    plans.abort(plan, by=actor("Grace Hopper"), reason="The wrong version")
+    DeploymentPlan.objects.update(status="aborted", ended_at=timezone.now())
+
+    live = client.get(url("live", plan)).content.decode()
+    assert '<section id="history"' in live
+    assert 'hx-swap-oob="true"' in live
+    assert "The wrong version" in live.partition('<section id="history"')[2]
+
+
 def test_a_long_log_shows_its_end_and_what_went_wrong_before(client, user, route, monkeypatch):
     from deployments.views import progress
 

@@ -308,6 +308,37 @@ def test_a_custom_version_is_chosen(client, user, applications, plan):
     assert "Back to 0.2" in again
 
 
+def test_a_tag_of_a_mobile_application_has_the_numbers_of_the_stores(client, user, route):
+    mobile = create_application("Field Service", kind="Mobile")
+    version = publish(mobile, route[0], number="1.1", is_modified=True)
+    version.mobile_versions = [{"platform": "Android", "version": "1.9", "description": ""}]
+    version.save(update_fields=["mobile_versions"])
+    plan = create_plan(*route, applications=[mobile], saved=False)
+    dialog = client.get(url("change-operation-dialog", plan, mobile.key), headers=HTMX).content.decode()
+    assert "Higher than 1.9." in dialog
+
+    refused = post(client, "change-operation", plan, mobile.key, htmx=True, version="1.2", android_version="1.9")
+
+    assert refused.status_code == 422
+    assert refused.context["form"].errors["android_version"] == [
+        "It must be higher than every earlier one of Android: the highest is 1.9."
+    ]
+    response = post(client, "change-operation", plan, mobile.key, htmx=True, version="1.2", android_version="1.10")
+    assert response.status_code == 200, response.content
+    chosen = operation(plan, mobile)
+    assert chosen.tag_parameters == {
+        "version": "1.2",
+        "change_log": "",
+        "mobile_versions": [{"platform": "Android", "version": "1.10", "description": ""}],
+    }
+    again = client.get(url("change-operation-dialog", plan, mobile.key), headers=HTMX).content.decode()
+    assert 'value="1.10"' in again
+    plan.refresh_from_db()
+    assert "Android 1.10" in client.get(url("review", plan)).content.decode()
+    assert post(client, "change", plan).status_code == 302  # what was chosen stays when the selection is kept
+    assert operation(plan, mobile).mobile_versions
+
+
 @pytest.mark.parametrize("version", ["", "1.1", "x", "1.2.3.4"])
 def test_a_bad_custom_version_is_refused_in_the_dialog(client, user, applications, plan, version):
     response = post(client, "change-operation", plan, applications[0].key, htmx=True, version=version)

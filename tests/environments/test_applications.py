@@ -173,6 +173,18 @@ def test_the_head_says_who_enabled_maintenance_mode_why_and_disables_synchronizi
     assert text.count('aria-disabled="true"') == 3  # and deployments to and from it
 
 
+def test_the_head_leads_to_what_was_done_to_the_environment(client, look, pipeline):
+    address = f"{reverse('audit:events')}?from=&amp;to=&amp;type=environment&amp;key={pipeline[0].key}"
+    assert f'href="{address}"' in look(path="applications:heads").content.decode()
+
+    client.force_login(create_user(role=Role.objects.create(name="Reader")))
+    RoleLevel.objects.create(role=Role.objects.get(name="Reader"), environment=pipeline[0], level=Level.LIST)
+    text = look(path="applications:heads").content.decode()
+
+    assert "View Change Log" in text
+    assert address not in text
+
+
 def test_the_rows_look_again_when_a_synchronization_brought_something(look, pipeline):
     stamp = look().context["columns"].stamp
     assert stamp == ""

@@ -117,6 +117,7 @@ def test_the_page_shows_version_modules_and_actions_in_each_environment(client, 
     assert f'href="{url("open-in-browser", application, development)}"' in text
     assert "Block from Deployment" in text
     assert 'aria-disabled="true"' not in text
+    assert f"?from=&amp;to=&amp;type=application&amp;key={application.key}" in text
     assert AuditEvent.objects.get().message == "Accessed application 'Back Office' details"
     assert AuditEvent.objects.get().kind == "view"
     assert url("block-dialog", application, production) in text

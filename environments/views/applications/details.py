@@ -70,6 +70,7 @@ def details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
         **versions.context(request, application),
         "icon": icons.digest_of(application),
         "may_manage_roles": policy.may(request.user, Action.MANAGE_APPLICATION_ROLES, application=application),
+        "may_read_log": may_read_log,
         "history": audit_paging.history(application.audit_object) if may_read_log else None,
     }
     return render(request, "applications/details.html", context)

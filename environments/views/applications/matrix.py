@@ -43,6 +43,10 @@ class PlanHead:
     def to(self) -> str:
         return f"to {self.target}"
 
+    @property
+    def of(self) -> str:
+        return f"of {self.target}"
+
 
 @require_safe
 def applications(request: AuthenticatedRequest) -> HttpResponse:
