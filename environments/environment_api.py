@@ -24,6 +24,8 @@ Instant = Annotated[AwareDatetime, Field(ge=datetime(1000, 1, 1, tzinfo=UTC), lt
 Name = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
 Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
+LONGEST_PERSON = 120  # people may have longer names, and what they do is shown all the same
+Person = Annotated[Short, BeforeValidator(lambda given: given[:LONGEST_PERSON] if isinstance(given, str) else given)]
 
 
 class _Shape(BaseModel):
@@ -70,7 +72,7 @@ class _Published(_Shape):
     version_key: UUID | None = None
     is_modified: bool
     changed_at: Instant
-    changed_by: Short = ""
+    changed_by: Person = ""
     consistency: Literal["", "Warning", "Error"] = ""
     consistency_message: Text = ""
 
@@ -107,7 +109,7 @@ class ModuleVersionItem(_Shape):
     version_key: UUID
     hash: Annotated[str, StringConstraints(max_length=100)] = ""
     created_at: Instant | None = None
-    created_by: Short = ""
+    created_by: Person = ""
 
 
 class Package(_Shape):
@@ -128,7 +130,7 @@ class VersionItem(_Shape):
     version: Annotated[str, StringConstraints(min_length=1, max_length=40)]
     change_log: Text = ""
     created_at: Instant
-    created_by: Short = ""
+    created_by: Person = ""
     based_on: UUID | None = None
     package: Package | None = None
     mobile_versions: list[MobileVersion] = []
@@ -298,7 +300,7 @@ class LogLine(_Shape):
     kind: Short = ""
     level: Short = ""
     module: Short = ""
-    user: Short = ""
+    user: Person = ""
     message: Text = ""
 
 
