@@ -267,6 +267,7 @@ def test_dependents_are_chosen_as_far_as_one_may(client, user, route, applicatio
     text = client.get(url("review", plan)).content.decode()
     assert text.count("disabled") >= 1
     assert post(client, "start", plan, dependents="1", dependent=str(theirs.key)).status_code == 403
+    assert post(client, "start", plan).status_code == 403  # what was ticked before counts
     post(client, "save-notes", plan, dependents="1", dependent=str(mine.key))
 
     assert dict(plan.dependents.values_list("application_name", "is_selected")) == {"Mine": True, "Theirs": False}
