@@ -1,5 +1,6 @@
 """The second step of a plan: settings that the target would have no value for."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,23 @@ def configure(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     found = plan_settings.reading(plan)
     if request.htmx:
         return _progress(request, plan, found)
-    return _page(request, plan, found, MissingSettingsForm(found.settings))
+    shown = _shown(request, plan, found)
+    return _page(
+        request, plan, shown, MissingSettingsForm(shown.settings), hidden=len(found.settings) - len(shown.settings)
+    )
+
+
+def _shown(request: AuthenticatedRequest, plan: DeploymentPlan, found: Reading) -> Reading:
+    """Without the values of applications whose settings this person may not change in the target: nor are they shown
+    elsewhere. Maintenance mode hides nothing."""
+    may_change = set()
+    for one in plan.operations.all():
+        if one.application:
+            change = Operation.CHANGE_APPLICATION_SETTINGS
+            decision = policy.may(request.user, change, plan.target, application=one.application)
+            if decision or decision.is_temporary:
+                may_change.add(one.application_key)
+    return replace(found, settings=[one for one in found.settings if one.application_key in may_change])
 
 
 def _progress(request: AuthenticatedRequest, plan: DeploymentPlan, found: Reading) -> HttpResponse:
@@ -47,6 +64,7 @@ def _page(
     form: MissingSettingsForm,
     *,
     problems: list[str] | None = None,
+    hidden: int = 0,
     status: int = 200,
 ) -> HttpResponse:
     context: dict[str, Any] = {
@@ -57,6 +75,7 @@ def _page(
         "missing": [line for line in form.lines if line[0].is_missing],
         "others": [line for line in form.lines if not line[0].is_missing],
         "problems": problems or [],
+        "hidden": hidden,
         "with_errors": "with_errors" in request.GET,
         "may_configure": policy.may_on_plan(request.user, Operation.OPERATE_PLANS, plan),
     }

@@ -163,9 +163,11 @@ def _keep(request: AuthenticatedRequest, plan: DeploymentPlan, form: NotesForm) 
 
 
 def _require_dependents(request: AuthenticatedRequest, plan: DeploymentPlan) -> None:
-    """Raise PermissionDenied when the person may not republish what was ticked."""
+    """Raise PermissionDenied when the person may not republish what was ticked: now, or before when nothing is said."""
     wanted = request.POST.getlist("dependent")
-    ticked = [one for one in plan.dependents.order_by("pk") if str(one.application_key) in wanted]
+    is_said = bool(request.POST.get("dependents"))
+    found = plan.dependents.order_by("pk")
+    ticked = [one for one in found if (str(one.application_key) in wanted if is_said else one.is_selected)]
     for application in _known(ticked).values():
         policy.require(request.user, Operation.DEPLOY, plan.target, application=application)
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError
 
 from environments.platform.canonical import MalformedError, canonical, digest, parse
-from environments.platform.schemas import Colour, Instant, Key, Name, Strict, Text, faults
+from environments.platform.schemas import Colour, Instant, Key, Number, Strict, Text, Title, faults
 
 LARGEST_PACKAGE = 1024**3
 LARGEST_CONTENT = 2 * 1024**3
@@ -56,9 +56,9 @@ class Element(Strict):
 
 class Reference(Strict):
     module_key: Key
-    module_name: Name
+    module_name: Title
     application_key: Key
-    application_name: Name
+    application_name: Title
     elements: list[Element]
 
 
@@ -110,7 +110,7 @@ class Module(Parts):
 
 class Application(Strict):
     key: Key | None = None
-    name: Name
+    name: Title
     kind: Literal["WebResponsive", "Mobile", "Service", "Library"] = "WebResponsive"
     description: Text = ""
     url_path: UrlPath | None = None
@@ -119,13 +119,13 @@ class Application(Strict):
 
 class MobileVersion(Strict):
     platform: Literal["Android", "iOS"]
-    version: Annotated[str, StringConstraints(max_length=40)]
+    version: Number
     description: Text = ""
 
 
 class Version(Strict):
     key: Key
-    version: Annotated[str, StringConstraints(min_length=1, max_length=40)]
+    version: Annotated[Number, StringConstraints(min_length=1)]
     change_log: Text = ""
     created_at: Instant
     created_by: Short = ""

@@ -1,16 +1,35 @@
 """What bodies must look like. Strict: a number in quotes is no number, a member nobody knows is a mistake."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from environments.platform.answers import Problem
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+# Of applications and modules: what the console would refuse must not get in, or nothing more would be synchronized.
+Title = Annotated[
+    str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*[^\x00-\x1f\s][^\x00-\x1f]*$")
+]
+Number = Annotated[str, StringConstraints(max_length=40, pattern=r"^[^\x00-\x1f]*$")]
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
 Key = Annotated[UUID, Field(strict=False)]
-Instant = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+
+
+def _instant(text: str) -> str:
+    """One that there is, of a year that every time zone can show."""
+    if not 1000 <= datetime.fromisoformat(text).year < 9000:
+        raise ValueError("no year of ours")
+    return text
+
+
+Instant = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"),
+    AfterValidator(_instant),
+]
 CONTAINED = r"^[\x20-\x2b\x2d-\x3a\x3c-\x7e]*$"  # printable ASCII but comma and semicolon
 Colour = Annotated[str, StringConstraints(pattern=r"^(#[0-9a-fA-F]{6})?$")]
 Consistency = Literal["", "Warning", "Error"]
@@ -130,11 +149,11 @@ class ModuleChange(Strict):
     """A module as a developer publishes it: what is left out stays as it is."""
 
     key: Key | None = None
-    name: Name | None = None
+    name: Title | None = None
     kind: Literal["eSpace", "Extension"] | None = None
     description: Text | None = None
     version_key: Key | None = None
-    hash: Text | None = None
+    hash: Annotated[str, StringConstraints(max_length=100)] | None = None
     is_modified: bool | None = None
     changed_at: Instant | None = None
     changed_by: Text | None = None
@@ -153,12 +172,12 @@ class ApplicationChange(Strict):
     """An application as a developer publishes it, found by key or else by name."""
 
     key: Key | None = None
-    name: Name | None = None
+    name: Title | None = None
     kind: Literal["WebResponsive", "Mobile", "Service", "Library"] | None = None
     description: Text | None = None
-    url_path: Text | None = None
+    url_path: Annotated[Text, StringConstraints(max_length=120)] | None = None
     is_system: bool | None = None
-    version: Annotated[str, StringConstraints(max_length=40)] | None = None
+    version: Number | None = None
     version_key: Key | None = None
     is_modified: bool | None = None
     changed_at: Instant | None = None

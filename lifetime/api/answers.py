@@ -16,6 +16,7 @@ from django.core.exceptions import (
 )
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.utils import timezone
+from django.utils.encoding import iri_to_uri
 from ninja.errors import HttpError
 from ninja.errors import ValidationError as Malformed
 from typing_extensions import TypedDict
@@ -159,11 +160,12 @@ def refuse(request: ApiRequest, trouble: Exception) -> HttpResponse:
             return error(request, 400, "The request cannot be read.")
         case _ if isinstance(trouble, REFUSALS):
             return error(request, 400, str(trouble))
+    path = iri_to_uri(request.path)  # which is one line, whatever came
     if text := outage.explain(trouble):
-        logger.warning("Call %s is put off: %s %s. %s", request.request_id, request.method, request.path, text)
+        logger.warning("Call %s is put off: %s %s. %s", request.request_id, request.method, path, text)
         public = "The console cannot use its database at the moment. Try again later."
         return error(request, 503, public, retry_after=outage.RETRY_SECONDS)
-    logger.error("Call %s failed: %s %s", request.request_id, request.method, request.path, exc_info=trouble)
+    logger.error("Call %s failed: %s %s", request.request_id, request.method, path, exc_info=trouble)
     text = f"The console made a mistake here. Its log tells more under {request.request_id}."
     return error(request, 500, text, code="mistake")
 

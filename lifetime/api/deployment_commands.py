@@ -70,6 +70,7 @@ def start_deployment(
     plans.start(
         found,
         by=actor(request),
+        revision=found.revision,  # of which the account may deploy everything
         redeploy_outdated=redeploy_outdated,
         continue_with_errors=continue_with_errors,
         accept_module_removal=found.removals.exists(),  # the details of the plan name them

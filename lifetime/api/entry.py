@@ -67,18 +67,19 @@ def _head(response: HttpResponseBase) -> HttpResponse:
 
 def _keep(call: ApiRequest, status: int, seconds: float) -> None:
     """Keep the call for the audit log. What was done is done: trouble with this does not change the answer."""
+    path = iri_to_uri(call.path)
     try:
         calls.keep(
             call.account,
             method=call.method or "",
-            path=iri_to_uri(call.path),
+            path=path,
             status=status,
             took=round(seconds * 1000),
             request_id=call.request_id,
             address=client_address(call),
         )
     except DatabaseError:
-        logger.exception("Call %s is not in the audit log: %s %s", call.request_id, call.method, call.path)
+        logger.exception("Call %s is not in the audit log: %s %s", call.request_id, call.method, path)
 
 
 def _taken(request: HttpRequest) -> ApiRequest:

@@ -106,6 +106,28 @@ def test_who_may_not_configure_goes_straight_to_the_review(client, route, applic
     assert "needs “Change and Deploy Applications”" in client.get(url("configure", plan)).content.decode()
 
 
+@pytest.mark.parametrize("in_maintenance", [False, True])
+def test_values_are_shown_to_those_only_who_may_change_them(client, route, application, plan, in_maintenance):
+    read(application, route[0])
+    read(application, route[1], {"site_properties": [{**SETTINGS["site_properties"][0], "effective_value": "4711"}]})
+    address = {"module_key": MODULE, "name": "Address", "effective_value": "https://given"}
+    given = {application.key: {"site_properties": [address]}}
+    plan = plans.set_settings(plan, given, by=actor(), revision=plan.revision)
+    if in_maintenance:
+        maintenance.enable(route[1], by=actor(), reason="Upgrade")
+
+    client.force_login(create_user())
+    page = client.get(url("configure", plan)).content.decode()
+    assert "4711" in page
+    assert "https://given" in page
+    client.force_login(reader_of(route))
+    page = client.get(url("configure", plan)).content.decode()
+    assert "4711" not in page
+    assert "https://given" not in page
+    assert "3 settings are shown to those who may change them" in page
+    assert "Nothing is missing" not in page
+
+
 def test_missing_settings_come_first_and_are_kept(client, user, route, application, plan):
     read(application, route[0])
     read(application, route[1], {"site_properties": SETTINGS["site_properties"][:1]})
@@ -232,6 +254,7 @@ def test_dependents_are_chosen_as_far_as_one_may(client, user, route, applicatio
     text = client.get(url("review", plan)).content.decode()
     assert text.count("disabled") >= 1
     assert post(client, "start", plan, dependents="1", dependent=str(theirs.key)).status_code == 403
+    assert post(client, "start", plan).status_code == 403  # what was ticked before counts
     post(client, "save-notes", plan, dependents="1", dependent=str(mine.key))
 
     assert dict(plan.dependents.values_list("application_name", "is_selected")) == {"Mine": True, "Theirs": False}

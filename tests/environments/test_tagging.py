@@ -62,6 +62,15 @@ def posts(platform):
     return [line for line in platform.log() if line["method"] == "POST"]
 
 
+def test_whoever_has_a_long_name_tags_like_others(development, application):
+    by = actor("Ada " + "Lovelace" * 20)
+
+    task = work(tagging.request(development, application, Wanted(version="3.0"), by=by))
+
+    assert (task.status, task.message) == ("finished", "")
+    assert by.name.startswith(ApplicationVersion.objects.get(key=task.key).created_by)
+
+
 def test_a_tag_reaches_its_environment_and_is_known_at_once(platform, development, application):
     assert ApplicationStatus.objects.get(application=application).is_modified
 

@@ -11,16 +11,17 @@ import pytest
 from django.utils import timezone
 
 from audit.models import AuditEvent
-from deployments import packages
+from deployments import packages, plans
 from deployments.models import DeploymentPlan, ModuleReferences, PlanPackage, PlanPackagePart
 from environments import blocking, maintenance
 from environments.models import Application, ApplicationStatus, Environment
 from environments.operations import Operation
 from lifetime import policy
-from lifetime.models import ApplicationRole, Level
+from lifetime.api import deployment_commands
+from lifetime.models import ApplicationRole, Level, RoleLevel
 from tests.deployments import scenes
-from tests.deployments.factories import create_application, create_route, publish, tag
-from tests.factories import actor, create_user
+from tests.deployments.factories import create_application, create_plan, create_route, publish, tag, validated
+from tests.factories import actor, create_environment, create_user
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.factories import create_role
 from tests.platforms import package
@@ -270,6 +271,25 @@ def test_who_may_not_is_told_so_and_who_does_not_see_finds_nothing(caller, route
     refused(reader.post(f"environments/{target.key}/deployment", package()), 403, "Change and Deploy Applications")
     draft = DeploymentPlan.objects.create(number=99_999, source=source, target=target, created_by="Ada")
     refused(caller.get(f"deployments/{draft.key}"), 404)
+
+
+def test_nothing_is_started_but_what_the_account_was_found_to_be_allowed(route, monkeypatch):
+    source, target, version = route
+    production = create_environment(name="Production")
+    role = create_role(level=Level.CHANGE)
+    RoleLevel.objects.filter(role=role, environment=production).update(level=Level.ACCESS)
+    plan = validated(create_plan(source, target, applications=[version.application]))
+
+    def change_meanwhile(found):
+        """What another call of the account does between this one's look at the plan and its start."""
+        changed = plans.change_target(found, production, by=actor(), revision=found.revision)
+        validated(changed)
+
+    monkeypatch.setattr(deployment_commands, "_refuse_not_validated", change_meanwhile)
+    refused(create_caller(role, "pipeline").post(f"deployments/{plan.key}/start"), 400, "was changed")
+
+    plan.refresh_from_db()
+    assert (plan.target, plan.status) == (production, "saved")
 
 
 def test_a_plan_that_could_not_be_validated_has_that_as_a_conflict(caller, route):

@@ -141,6 +141,16 @@ def test_a_mistake_of_ours_is_told_without_details(caller, monkeypatch, caplog):
     assert "abc-1" in caplog.text
 
 
+def test_no_path_writes_a_line_of_its_own_into_the_log(caller, monkeypatch, caplog):
+    monkeypatch.setattr("lifetime.api.places.environment", lambda *given: 1 / 0)
+
+    path = f"/PropertiesAPI/rest/v1/Modules/x%0AERROR%20Forged/Environments/{uuid4()}"
+    assert refused(caller.get(path), 500)["Code"] == "mistake"
+
+    assert "x%0AERROR%20Forged" in caplog.text
+    assert "\nERROR Forged" not in caplog.text
+
+
 def test_a_request_id_is_echoed_or_made(caller):
     assert caller.get("environments", **{"X-Request-ID": "build:17"}).headers["X-Request-ID"] == "build:17"
     assert caller.get("environments", **{"X-Request-ID": "a b"}).headers["X-Request-ID"] != "a b"
