@@ -10,6 +10,10 @@ from audit.models import GENESIS, Anchor, AuditEvent, ChainHead
 
 CHUNK = 2_000
 FAR = 1_000  # how far from its place a moved entry is recognized
+UNSIGNED = (
+    "does not bear the console's signature. If LIFETIME_SECRET_KEY was changed, name the former key in "
+    "LIFETIME_SECRET_KEY_FALLBACKS and verify again."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def _start(place: _Place) -> Anchor | None:
     if anchor is None:
         return None
     if not anchor.is_signed():
-        raise _Found("anchor", anchor.number, f"The anchor at #{anchor.number} does not bear the console's signature.")
+        raise _Found("anchor", anchor.number, f"The anchor at #{anchor.number} {UNSIGNED}")
     place.number, place.hash = anchor.number, anchor.hash
     _compare(place)
     return anchor
@@ -148,7 +152,7 @@ def _check_end(place: _Place) -> None:
     if head.hash != place.hash:
         raise _Found("changed", place.number, f"#{place.number}, the last entry, is not the one that was written.")
     if head.number and not head.is_signed():
-        raise _Found("head", head.number, "The head of the chain does not bear the console's signature.")
+        raise _Found("head", head.number, f"The head of the chain {UNSIGNED}")
     for number in place.known:
         what = "was deleted by retention" if number < place.number else "does not exist"
         raise _Found("rewritten" if number > place.number else "missing", number, f"#{number}, noted earlier, {what}.")

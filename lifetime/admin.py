@@ -13,6 +13,7 @@ from django.forms import ModelForm
 from django.http import HttpRequest
 
 from audit import log
+from lifetime import queue_admin
 from lifetime.admin_site import ReadOnlyAdmin
 from lifetime.models import (
     ApplicationRole,
@@ -28,6 +29,8 @@ from lifetime.models import (
     User,
 )
 from lifetime.requests import client_address
+
+__all__ = ["queue_admin"]  # Django imports this module, and it the queue's
 
 
 class _ReadOnlyInline(admin.TabularInline[Any, Any]):

@@ -5,6 +5,8 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group
+from django.utils import timezone
+from django_q.models import OrmQ, Schedule, Success
 
 from audit.models import AuditEvent
 from lifetime import service_accounts
@@ -70,3 +72,27 @@ def test_a_superuser_gives_rights_in_django_admin_only_and_it_is_audited(client)
     event = AuditEvent.objects.get()
     assert event.message == "Changed the rights of user 'Sam' (sam) in Django admin"
     assert event.details["groups"] == ["Support staff"]
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_the_queue_is_looked_at_and_nothing_more(client, is_superuser):
+    """django-q2's own pages would let whoever looks send tasks again, and superusers schedule any function."""
+    user = create_user(is_staff=True, is_superuser=True) if is_superuser else create_support_staff()
+    client.force_login(user)
+    now = timezone.now()
+    OrmQ.objects.create(key="lifetime", payload="signed with a former key", lock=now)
+    for name, success in (("failed", False), ("done", True)):
+        Success.objects.create(id=name, name=name, func="f", started=now, stopped=now, success=success, result="no")
+    before = OrmQ.objects.count()
+
+    for model, pk in (("failure", "failed"), ("success", "done"), ("ormq", None), ("schedule", None)):
+        url = f"/admin/django_q/{model}/"
+        pk = pk or {"ormq": OrmQ, "schedule": Schedule}[model].objects.first().pk
+        assert client.get(url, {"q": "f"} if model != "ormq" else {}).status_code == 200
+        assert client.get(f"{url}{pk}/change/").status_code == 200
+        assert client.get(f"{url}add/").status_code == 403
+        assert client.post(f"{url}{pk}/change/", {}).status_code == 403
+        assert client.post(f"{url}{pk}/delete/", {"post": "yes"}).status_code == 403
+        client.post(url, {"action": "resubmit_task", "_selected_action": [pk]})
+    assert OrmQ.objects.count() == before
+    assert Success.objects.count() == 1

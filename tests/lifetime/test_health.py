@@ -1,5 +1,7 @@
 """What operators see when nothing gets done, and what people see when the database is away."""
 
+import signal
+import time
 from datetime import timedelta
 
 import psycopg
@@ -14,6 +16,7 @@ from lifetime import health, outage, processes
 from lifetime.api import answers
 from lifetime.views import errors
 from tests.factories import create_user
+from tests.processes import Process
 
 pytestmark = pytest.mark.django_db
 
@@ -163,3 +166,14 @@ def test_missing_migrations_are_named_with_what_to_do(client):
         response = client.get(path)
         assert response.status_code == 503
         assert "manage.py migrate" in response.json()["problems"][0]
+
+
+def test_workers_wait_for_a_database_and_let_themselves_be_stopped(tmp_path):
+    address = f"postgres://nobody@127.0.0.1:{processes.free_port(9000)}/nothing"
+    with Process("manage.py", "work", log=tmp_path / "log", DATABASE_URL=address) as work:
+        until = time.monotonic() + 30
+        while "The workers wait. The database does not answer" not in work.output() and time.monotonic() < until:
+            time.sleep(0.05)
+        work.signal(signal.SIGTERM)
+        assert work.wait() == 0
+    assert work.output().count("\n") == 1
