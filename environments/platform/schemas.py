@@ -30,6 +30,7 @@ CAPABILITIES = [
     "application-security",
     "application-settings",
     "blocked-addresses",
+    "database-connections",
     "deployments",
     "events",
     "logs",
