@@ -33,6 +33,7 @@ class Action(StrEnum):
     VIEW_AUDIT_LOG = "view_audit_log"
     VIEW_APPLICATIONS = "view_applications"
     BLOCK_APPLICATIONS = "block_applications"
+    MANAGE_DATABASES = "manage_databases"
     REGISTER_ENVIRONMENT = "register_environment"
     UNREGISTER_ENVIRONMENT = "unregister_environment"
     REORDER_ENVIRONMENTS = "reorder_environments"
@@ -70,6 +71,7 @@ LEVELS: dict[Action | Operation, Level] = {
     Action.PREPARE_PLANS: Level.ACCESS,
     Action.EDIT_PLANS: Level.ACCESS,
     Action.BLOCK_APPLICATIONS: Level.CHANGE,
+    Action.MANAGE_DATABASES: Level.FULL_CONTROL,
     Operation.TEST_APPLICATIONS: Level.LIST,
     Operation.OPEN_SERVICE_CENTER: Level.MONITOR,
     Operation.OPEN_SERVICE_STUDIO: Level.OPEN,
@@ -87,6 +89,7 @@ SAID: dict[Action | Operation, str] = {
     Action.PREPARE_PLANS: "Preparing deployment plans",
     Action.EDIT_PLANS: "Editing deployment plans",
     Action.BLOCK_APPLICATIONS: "Blocking applications from deployment",
+    Action.MANAGE_DATABASES: "Managing database connections",
 }
 
 
