@@ -14,6 +14,7 @@ from lifetime.api import (
     blocked_addresses,
     configurations,
     creation,
+    database_connections,
     deployment_commands,
     deployment_configuration,
     deployment_packages,
@@ -71,6 +72,7 @@ for kind in (Exception, Http404, HttpError, ValidationError):
 
 RESOURCES: dict[str, list[ModuleType]] = {
     "Environments": [environments, registration],
+    "Database connections": [database_connections],
     "Maintenance mode": [maintenance_mode],
     "Applications": [applications, creation, configurations],
     "Versions": [versions],
