@@ -287,6 +287,8 @@ class DatabaseForm(forms.Form):
         provider, password = self.fields["provider"], self.fields["password"]
         assert isinstance(provider, forms.ChoiceField)  # noqa: S101 - for the type checker
         provider.choices = list(choices.items())
+        needed = [any(parameter.is_required for parameter in one.parameters) for one in providers]
+        self.fields["parameters"].required = all(needed)
         password.help_text = text
         for field in self.fields.values():
             field.disabled = is_read_only
