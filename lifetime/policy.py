@@ -18,7 +18,7 @@ from deployments.models import DeploymentPlan, PlanOperation
 from environments import maintenance
 from environments.models import Application, Environment
 from environments.operations import Operation, refusal
-from lifetime.models import Level, ServiceAccount, Team, TeamMembership, User
+from lifetime.models import Level, RoleLevel, ServiceAccount, Team, TeamMembership, User
 from lifetime.permissions import Permissions
 
 MANAGE = "Manage Infrastructure and Users"
@@ -150,6 +150,8 @@ def _lacks_right(
     if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:
         if action == Action.VIEW_APPLICATIONS and not environments:
             return ""  # the page shows what there is for whoever looks
+        if action == Action.MANAGE_DATABASES and not environments:
+            return _lacks_full_control(user)
         held = permissions or held_by(user)
         if not environments:
             return _lacks_everywhere(held, action, application, team)
@@ -182,6 +184,20 @@ def _lacks_everywhere(
         for environment in Environment.objects.registered().in_order()
     ]
     return "" if "" in lacks else next(iter(lacks), "No environment is registered.")
+
+
+def _lacks_full_control(user: User | ServiceAccount) -> str:
+    """Nothing when the default role, which alone reaches so far, has it in some environment.
+
+    The navigation asks this on every page: it costs one query at most, whatever the number of environments.
+    """
+    given = RoleLevel.objects.filter(role=user.role, level=Level.FULL_CONTROL)
+    if user.role.is_administrator or given.exists():
+        return ""
+    what = SAID[Action.MANAGE_DATABASES]
+    return (
+        f"{what} needs “{Level.FULL_CONTROL.label}” in an environment; your role is {user.role}. Ask an administrator."
+    )
 
 
 def _lacks_on_ladder(
