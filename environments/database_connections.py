@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import TextChoices
 from django.utils import timezone
 
 from audit import log
@@ -27,6 +28,7 @@ from environments.environment_api import (
     read,
 )
 from environments.models import ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
+from lifetime.models import Role, User
 
 Result = TypeVar("Result")
 Told = dict[str, Any]  # "connections" and "providers", as JSON
@@ -35,6 +37,14 @@ PATH = "/database-connections"
 REMEMBERED = timedelta(days=1)
 SHOWN_TASKS = 5
 SAYING = (TaskKind.READ_DATABASES, TaskKind.SAVE_DATABASE, TaskKind.DELETE_DATABASE)
+
+
+class Permission(TextChoices):
+    """What somebody may do with a connection when they develop in the environment."""
+
+    NO_ACCESS = "no-access", "No Access"
+    READ_ONLY = "read-only", "Read-Only"
+    FULL_CONTROL = "full-control", "Full Control"
 
 
 class UnknownConnection(gate.Refused):
@@ -119,6 +129,28 @@ def save(
         if present:
             parameters |= {"key": str(present.key), "revision": present.revision, "was": present.name}
         return _queue(SAVE, environment, parameters, by=by, password=wanted.password)
+
+
+def permit(
+    environment: Environment, key: UUID, holder: Role | User, level: Permission | None, *, by: log.Actor
+) -> ApplicationTask:
+    """Have a worker give a role, or one person, a level on a connection, or with None take it; raises gate.Refused."""
+    with transaction.atomic():
+        application_tasks.admit(SAVE, environment)
+        present = of(environment).find(key)
+        member, said = ("roles", f"role '{holder}'") if isinstance(holder, Role) else ("users", f"user '{holder}'")
+        levels = {name: value for name, value in getattr(present, member).items() if name != str(holder.key)}
+        if level is not None:
+            levels[str(holder.key)] = level.value
+        parameters = {
+            **present.model_dump(include={"name", "provider", "username", "parameters", "description", "revision"}),
+            "key": str(key),
+            "was": present.name,
+            "sets_password": False,
+            "permission": f"{said}: {level.label if level else 'revoked'}",
+            member: levels,
+        }
+        return _queue(SAVE, environment, parameters, by=by)
 
 
 def delete(environment: Environment, key: UUID, *, by: log.Actor, revision: int | None = None) -> ApplicationTask:
@@ -224,6 +256,7 @@ async def _save(client: gate.Client, task: ApplicationTask) -> Told:
     """Safe to ask twice: a new connection gets the task's own key, a changed one has a revision."""
     names = ("name", "provider", "description", "username", "parameters")
     body = {name: task.parameters[name] for name in names}
+    body |= {name: task.parameters[name] for name in ("roles", "users") if name in task.parameters}
     body["by"] = {"name": task.requested_by, "username": task.by.username}
     if task.parameters["sets_password"]:
         body["password"] = task.secrets
@@ -264,6 +297,8 @@ def _saved(task: ApplicationTask, told: Told) -> list[log.Entry]:
     was, name = task.parameters.get("was"), task.parameters["name"]
     if was is None:
         return [_entry(task, f"Added {_said(task)}")]
+    if permission := task.parameters.get("permission"):
+        return [_entry(task, f"Changed the permissions on {_said(task)}: {permission}")]
     renamed = f", named '{was}' before" if was != name else ""
     password = ", with another password" if task.parameters["sets_password"] else ""
     return [_entry(task, f"Changed {_said(task)}{renamed}{password}")]

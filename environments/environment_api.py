@@ -348,6 +348,9 @@ class DatabaseProviders(_Shape):
     providers: Annotated[list[DatabaseProvider], Field(max_length=100)]
 
 
+DatabasePermissions = dict[Short, Literal["no-access", "read-only", "full-control"]]
+
+
 class DatabaseConnection(_Shape):
     """A connection to a database as an environment shows it: without its password."""
 
@@ -358,6 +361,8 @@ class DatabaseConnection(_Shape):
     username: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
     has_password: bool = False
     parameters: dict[Name, Text] = {}
+    roles: DatabasePermissions = {}
+    users: DatabasePermissions = {}
     revision: Annotated[int, Field(ge=1, lt=2**31)]
     changed_at: AwareDatetime
     changed_by: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""

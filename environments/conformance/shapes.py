@@ -244,6 +244,9 @@ class DatabaseProvidersShape(Open):
     providers: list[DatabaseProviderShape]
 
 
+DatabasePermissions = dict[str, Literal["no-access", "read-only", "full-control"]]
+
+
 class DatabaseConnectionShape(Open):
     key: Key
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")]
@@ -252,6 +255,8 @@ class DatabaseConnectionShape(Open):
     username: str
     has_password: bool
     parameters: dict[str, str]
+    roles: DatabasePermissions
+    users: DatabasePermissions
     revision: Annotated[int, Field(ge=1)]
     changed_at: Instant
     changed_by: str

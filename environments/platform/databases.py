@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
@@ -17,6 +17,7 @@ from environments.platform.schemas import ByBody, Key, Strict, Text, check
 if TYPE_CHECKING:
     from environments.platform.environment import Environment
 
+Permissions = dict[str, Literal["no-access", "read-only", "full-control"]]  # by key, as in /permissions
 Line = r"^[^\x00-\x1f\x7f]*$"
 
 
@@ -42,6 +43,8 @@ class DetailsBody(Strict):
 class ConnectionBody(DetailsBody):
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")]
     description: Text = ""
+    roles: Permissions | None = None
+    users: Permissions | None = None
     by: ByBody
 
 
@@ -96,7 +99,7 @@ def create(environment: Environment, body: Any) -> tuple[dict[str, Any], bool]:
 
 
 def change(environment: Environment, key: str, body: Any) -> dict[str, Any]:
-    """Replace what is there, but for a password that is left out."""
+    """Replace what is there, but for a password and permissions that are left out."""
     row = require(environment, key)
     order = check(ChangedConnectionBody, body)
     request = _request(body)
@@ -146,6 +149,8 @@ def _save(environment: Environment, row: Row, order: ConnectionBody, request: by
         raise Problem(409, "name-taken", "The name is taken", f"Another connection is named {order.name}.")
     value: Mapping[str, Any] = {
         **order.model_dump(include={"name", "provider", "description", "username", "parameters"}),
+        "roles": row.value.get("roles", {}) if order.roles is None else order.roles,
+        "users": row.value.get("users", {}) if order.users is None else order.users,
         "changed_at": clock.text(environment.now()),
         "changed_by": order.by.name,
     }

@@ -26,7 +26,7 @@ PATH = "/environments/{key:environment}/dbconnections"
 PARAMETERS = "As name=value with semicolons between, for example host=db.example.com;database=orders"
 
 
-class Connection(TypedDict):
+class DbConnection(TypedDict):
     """A connection. Its password is never told."""
 
     dbConnectionName: str
@@ -43,17 +43,17 @@ class Connection(TypedDict):
     changedBy: str
 
 
-class Provider(TypedDict):
+class DbProvider(TypedDict):
     DisplayName: str
     ProviderKey: str
 
 
-class Tested(TypedDict):
+class DbConnectionTested(TypedDict):
     message: str
     tookMilliseconds: int
 
 
-class Details(Body):
+class WantedDbConnection(Body):
     """A connection as it is wanted. Of one that is there, what is left out stays."""
 
     db_connection_name: str | None = None
@@ -80,45 +80,47 @@ class Details(Body):
         )
 
 
-@router.get(PATH, response={200: list[Connection], **errors(400, 403, 404)})
+@router.get(PATH, response={200: list[DbConnection], **errors(400, 403, 404)})
 def list_database_connections(request: ApiRequest, environment: UUID) -> HttpResponse:
     """What the environment has now; it is asked for that."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        known = _asked(request, found)
+        known = asked(request, found)
     return answer([_record(one, known) for one in known.connections])
 
 
-@router.post(PATH, response={201: Connection, **errors(400, 403, 404)})
-def create_database_connection(request: ApiRequest, environment: UUID, body: Details) -> HttpResponse:
+@router.post(PATH, response={201: DbConnection, **errors(400, 403, 404)})
+def create_database_connection(request: ApiRequest, environment: UUID, body: WantedDbConnection) -> HttpResponse:
     """Add a connection. It is not tested by that."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     wanted = body.wanted()
     with waiting.place():
-        _asked(request, found)
+        asked(request, found)
         known = _done(database_connections.save(found, wanted, by=actor(request)))
-    return answer(_record(_named(known, wanted.name), known), 201)
+    return answer(_record(named(known, wanted.name), known), 201)
 
 
-@router.get(PATH + "/{connection}", response={200: Connection, **errors(400, 403, 404)})
+@router.get(PATH + "/{connection}", response={200: DbConnection, **errors(400, 403, 404)})
 def get_database_connection(request: ApiRequest, environment: UUID, connection: str) -> HttpResponse:
     """One connection, by its name."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        known = _asked(request, found)
-    return answer(_record(_named(known, connection), known))
+        known = asked(request, found)
+    return answer(_record(named(known, connection), known))
 
 
-@router.put(PATH + "/{connection}", response={200: Connection, **errors(400, 403, 404)})
-def change_database_connection(request: ApiRequest, environment: UUID, connection: str, body: Details) -> HttpResponse:
+@router.put(PATH + "/{connection}", response={200: DbConnection, **errors(400, 403, 404)})
+def change_database_connection(
+    request: ApiRequest, environment: UUID, connection: str, body: WantedDbConnection
+) -> HttpResponse:
     """Change a connection, its name as well. Its password has to be given anew when it is to be sent elsewhere."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        present = _named(_asked(request, found), connection)
+        present = named(asked(request, found), connection)
         wanted = body.wanted(present)
         revision = body.revision or present.revision
         known = _done(database_connections.save(found, wanted, by=actor(request), key=present.key, revision=revision))
-    return answer(_record(_named(known, wanted.name), known))
+    return answer(_record(named(known, wanted.name), known))
 
 
 @router.delete(PATH + "/{connection}", response={204: None, **errors(400, 403, 404)})
@@ -126,30 +128,32 @@ def delete_database_connection(request: ApiRequest, environment: UUID, connectio
     """Delete a connection."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        present = _named(_asked(request, found), connection)
+        present = named(asked(request, found), connection)
         _done(database_connections.delete(found, present.key, by=actor(request), revision=present.revision))
     return nothing()
 
 
 @router.get(
     "/environments/{key:environment}/dbconnection/dbproviders",
-    response={200: list[Provider], **errors(400, 403, 404)},
+    response={200: list[DbProvider], **errors(400, 403, 404)},
 )
 def list_database_providers(request: ApiRequest, environment: UUID) -> HttpResponse:
     """The kinds of databases that the environment can connect to."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        known = _asked(request, found)
-    told: list[Provider] = [{"DisplayName": one.name, "ProviderKey": one.key} for one in known.providers]
+        known = asked(request, found)
+    told: list[DbProvider] = [{"DisplayName": one.name, "ProviderKey": one.key} for one in known.providers]
     return answer(told)
 
 
-@router.post("/environments/{key:environment}/testdbconnection", response={200: Tested, **errors(400, 403, 404)})
-def test_database_connection(request: ApiRequest, environment: UUID, body: Details) -> HttpResponse:
+@router.post(
+    "/environments/{key:environment}/testdbconnection", response={200: DbConnectionTested, **errors(400, 403, 404)}
+)
+def test_database_connection(request: ApiRequest, environment: UUID, body: WantedDbConnection) -> HttpResponse:
     """Have the environment connect: by these details, or with a name alone by the connection as it is saved."""
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
-        known = _asked(request, found)
+        known = asked(request, found)
         present = None
         if body.db_connection_name and (body.provider_key is None or body.db_password is None):
             present = _find(known, body.db_connection_name)
@@ -161,11 +165,11 @@ def test_database_connection(request: ApiRequest, environment: UUID, body: Detai
         came = database_connections.outcome(waiting.until_over(task))
     if came is None or not came.succeeded:
         raise ValidationError(came.message if came else "It was not tested.")
-    told: Tested = {"message": came.message, "tookMilliseconds": came.took_ms}
+    told: DbConnectionTested = {"message": came.message, "tookMilliseconds": came.took_ms}
     return answer(told)
 
 
-def _asked(request: ApiRequest, environment: Environment) -> Known:
+def asked(request: ApiRequest, environment: Environment) -> Known:
     return _done(database_connections.request(environment, by=actor(request)))
 
 
@@ -178,7 +182,7 @@ def _find(known: Known, name: str) -> DatabaseConnection | None:
     return next((one for one in known.connections if one.name.casefold() == name.casefold()), None)
 
 
-def _named(known: Known, name: str) -> DatabaseConnection:
+def named(known: Known, name: str) -> DatabaseConnection:
     found = _find(known, name)
     if found is None:
         raise _unknown(name)
@@ -189,7 +193,7 @@ def _unknown(name: str) -> Http404:
     return Http404(f"The environment has no database connection named {name}.")
 
 
-def _record(one: DatabaseConnection, known: Known) -> Connection:
+def _record(one: DatabaseConnection, known: Known) -> DbConnection:
     names = {provider.key: provider.name for provider in known.providers}
     return {
         "dbConnectionName": one.name,

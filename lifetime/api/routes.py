@@ -15,6 +15,7 @@ from lifetime.api import (
     configurations,
     creation,
     database_connections,
+    database_permissions,
     deployment_commands,
     deployment_configuration,
     deployment_packages,
@@ -72,7 +73,7 @@ for kind in (Exception, Http404, HttpError, ValidationError):
 
 RESOURCES: dict[str, list[ModuleType]] = {
     "Environments": [environments, registration],
-    "Database connections": [database_connections],
+    "Database connections": [database_connections, database_permissions],
     "Maintenance mode": [maintenance_mode],
     "Applications": [applications, creation, configurations],
     "Versions": [versions],

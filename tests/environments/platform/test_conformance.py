@@ -217,7 +217,8 @@ def removes_anything(method, path, headers, ask):
 
 def shows_passwords(value):
     names = dict.fromkeys(("name", "provider", "description", "username", "changed_by"), "sqlite")
-    connection = {**names, "key": str(uuid4()), "revision": 1, "changed_at": "2026-11-23T10:00:00Z", "parameters": {}}
+    connection = {**names, "key": str(uuid4()), "revision": 1, "changed_at": "2026-11-23T10:00:00Z"}
+    connection |= {name: {} for name in ("parameters", "roles", "users")}
     value["connections"].append({**connection, "has_password": True, "password": "s3cret"})
 
 

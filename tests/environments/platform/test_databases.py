@@ -112,6 +112,18 @@ def test_a_stored_password_is_sent_nowhere_else(platform):
     assert removed.json["has_password"] is False
 
 
+def test_permissions_stay_unless_they_are_given(platform):
+    first = platform.call("POST", PATH, wanted(roles={"1": "read-only"})).json
+    path = f"{PATH}/{first['key']}"
+
+    second = platform.call("PUT", path, changed(first, users={"7": "full-control"}))
+    third = platform.call("PUT", path, changed(second.json, roles={}))
+
+    assert (first["roles"], first["users"]) == ({"1": "read-only"}, {})
+    assert (second.json["roles"], second.json["users"]) == ({"1": "read-only"}, {"7": "full-control"})
+    assert (third.json["roles"], third.json["users"]) == ({}, {"7": "full-control"})
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
@@ -119,6 +131,7 @@ def test_a_stored_password_is_sent_nowhere_else(platform):
         ({"name": "a/b"}, "bad-body"),
         ({"username": "a\nb"}, "bad-body"),
         ({"parameters": {"host": ""}}, "bad-body"),
+        ({"roles": {"1": "everything"}}, "bad-body"),
         ({"provider": "oracle"}, "provider-unknown"),
         ({"parameters": {"host": "db.example.com"}}, "bad-parameters"),
         ({"parameters": {**NOWHERE, "options": "-c search_path=x"}}, "bad-parameters"),

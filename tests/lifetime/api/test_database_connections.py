@@ -2,11 +2,12 @@
 
 import pytest
 
+from audit.models import AuditEvent
 from environments import maintenance
 from lifetime.models import Level
 from tests.databases import listening
 from tests.environments.test_database_connections import everything
-from tests.factories import actor, create_environment
+from tests.factories import actor, create_environment, create_user
 from tests.lifetime.api.conftest import create_caller, refused, working
 from tests.lifetime.factories import create_role
 
@@ -82,6 +83,36 @@ def test_a_connection_is_tested(path):
         caller.post(f"{path}/dbconnections", there)
         assert caller.post(f"{path}/testdbconnection/", {"dbConnectionName": "Orders"}).status_code == 200
     assert PASSWORD not in everything()
+
+
+def test_roles_and_people_have_levels(path):
+    caller = create_caller()
+    create_role("Tester")
+    create_user(name="Ada Lovelace", username="ada")
+    levels = caller.get("environments/dbconnection/permissionlevels/").json()
+    assert [one["DbConnectionPermissionLevel"]["Label"] for one in levels] == ["No Access", "Read-Only", "Full Control"]
+    one = f"{path}/dbconnections/Orders"
+    with working():
+        caller.post(f"{path}/dbconnections", ORDERS)
+        given = caller.put(f"{one}/rolepermissionlevel/", {"role": "Tester", "permissionLevel": 1})
+        assert (given.status_code, given.json()["Label"]) == (200, "Read-Only")
+        assert caller.put(f"{one}/userpermissionlevel", {"username": "ada", "permissionLevel": 2}).status_code == 200
+        assert caller.get(f"{one}/rolepermissionlevel/Tester/").json()["Label"] == "Read-Only"
+        assert caller.get(f"{one}/userpermissionlevel/ada/").json()["Label"] == "Full Control"
+        assert caller.delete(f"{one}/userpermissionlevel/", {"username": "ada"}).status_code == 200
+        assert caller.get(f"{one}/userpermissionlevel/ada").json()["Label"] == "No Access"
+        assert caller.get(f"{one}/rolepermissionlevel/Tester").json()["Label"] == "Read-Only"
+        assert caller.get(one).json()["hasPassword"]
+        refused(caller.put(f"{one}/rolepermissionlevel", {"role": "Tester", "permissionLevel": 3}), 400, "level")
+        refused(caller.get(f"{one}/rolepermissionlevel/Nobody"), 404, "no role named Nobody")
+        refused(caller.delete(f"{one}/userpermissionlevel", {"username": "x"}), 404, "no user x")
+    on = "Changed the permissions on database connection 'Orders' in environment 'Development'"
+    messages = AuditEvent.objects.filter(message__startswith=on).order_by("number").values_list("message", flat=True)
+    assert [one.removeprefix(f"{on}: ") for one in messages] == [
+        "role 'Tester': Read-Only",
+        "user 'Ada Lovelace': Full Control",
+        "user 'Ada Lovelace': revoked",
+    ]
 
 
 def test_it_needs_full_control_and_no_maintenance_mode(db):
