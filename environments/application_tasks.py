@@ -44,15 +44,20 @@ class Work(Generic[Result]):
     """How one kind of task is carried out.
 
     `converse` speaks to the environment. `store` keeps what came of it and answers the audit entries; it runs in the
-    transaction that ends the task. `failed` answers those of a failure.
+    transaction that ends the task. `failed` answers those of a failure. Without an `operation` it is none of those that
+    maintenance mode disables by name, and is disabled all the same.
     """
 
     kind: TaskKind
-    operation: Operation
+    operation: Operation | None
     purpose: Purpose
     converse: Callable[[gate.Client, ApplicationTask], Awaitable[Result]]
     store: Callable[[ApplicationTask, Result], list[log.Entry]]
     failed: Callable[[ApplicationTask, str], list[log.Entry]] = lambda task, why: []
+
+    @property
+    def label(self) -> str:
+        return str(self.operation.label if self.operation else self.kind.label)
 
 
 def request(
@@ -67,11 +72,7 @@ def request(
 ) -> tuple[ApplicationTask, bool]:
     """Queue a task; with one of its kind active already, answer that one and False. Raises gate.Refused."""
     with transaction.atomic():
-        [locked] = Environment.objects.filter(pk=environment.pk).lock()
-        if locked.maintenance_window:
-            raise gate.InMaintenance(explain(locked.name, locked.maintenance_window, work.operation.label))
-        if not locked.is_registered:
-            raise gate.NotRegistered(f"{locked} is not registered.")
+        locked = admit(work, environment)
         active = ApplicationTask.objects.active().filter(environment=locked, application=application, kind=work.kind)
         if application is not None and (found := active.first()):
             return found, False
@@ -89,6 +90,16 @@ def request(
         if entry:
             log.record_all([entry])
     return task, True
+
+
+def admit(work: Work[Any], environment: Environment) -> Environment:
+    """The environment's row, locked in the caller's transaction; raises gate.Refused when it may not be asked now."""
+    [locked] = Environment.objects.filter(pk=environment.pk).lock()
+    if locked.maintenance_window:
+        raise gate.InMaintenance(explain(locked.name, locked.maintenance_window, work.label))
+    if not locked.is_registered:
+        raise gate.NotRegistered(f"{locked} is not registered.")
+    return locked
 
 
 def in_progress(environment_ids: list[int]) -> list[ApplicationTask]:
@@ -188,7 +199,7 @@ async def _attempt(work: Work[Any], task: ApplicationTask) -> tuple[TaskStatus, 
 
 def _finish(work: Work[Any], task: ApplicationTask, status: TaskStatus, message: str, result: Any) -> None:
     if status == TaskStatus.ABORTED:
-        message = _aborted_by(task, work.operation) or message
+        message = _aborted_by(task, work.label) or message
     message = message[:500]
     with transaction.atomic():
         running = ApplicationTask.objects.filter(pk=task.pk, status=TaskStatus.RUNNING)
@@ -204,10 +215,10 @@ def _finish(work: Work[Any], task: ApplicationTask, status: TaskStatus, message:
             log.record_all(entries)
 
 
-def _aborted_by(task: ApplicationTask, operation: Operation) -> str:
+def _aborted_by(task: ApplicationTask, what: str) -> str:
     environment = Environment.objects.select_related("maintenance_window").get(pk=task.environment_id)
     window = environment.maintenance_window
-    return explain(environment.name, window, operation.label) if window else ""
+    return explain(environment.name, window, what) if window else ""
 
 
 def latest(application: Application, kinds: Iterable[TaskKind]) -> dict[tuple[int, str], ApplicationTask]:
@@ -247,6 +258,6 @@ def prune() -> None:
         cursor.execute(
             "DELETE FROM environments_applicationtask WHERE ended_at < clock_timestamp() - make_interval(days => %s) "
             "OR ended_at < clock_timestamp() - interval '1 day' "
-            "AND kind IN ('read_logs', 'read_templates', 'read_blocked')",
+            "AND kind IN ('read_logs', 'read_templates', 'read_blocked', 'read_databases', 'test_database')",
             [settings.LEDGER_DAYS],
         )

@@ -10,6 +10,7 @@ from environments import (
     application_settings,
     application_tasks,
     blocked_addresses,
+    database_connections,
     plugins,
     tagging,
     version_removal,
@@ -32,6 +33,10 @@ _ALL: tuple[Work[Any], ...] = (
     plugins.CREATE,
     blocked_addresses.READ,
     blocked_addresses.UNBLOCK,
+    database_connections.READ,
+    database_connections.SAVE,
+    database_connections.DELETE,
+    database_connections.TEST,
 )
 WORK: dict[str, Work[Any]] = {work.kind: work for work in _ALL}
 

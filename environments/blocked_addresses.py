@@ -12,7 +12,6 @@ from environments import application_tasks, gate
 from environments.application_tasks import Work
 from environments.environment_api import BlockedAddress, BlockedAddresses, read
 from environments.models import ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
-from environments.operations import Operation, explain
 
 
 class UnknownBlock(gate.Refused):
@@ -53,7 +52,7 @@ def of(environment: Environment) -> Blocked:
 def request(environment: Environment, *, by: log.Actor) -> ApplicationTask:
     """Have a worker ask the environment; raises gate.Refused."""
     with transaction.atomic():
-        _refuse_in_maintenance(environment, TaskKind.READ_BLOCKED)
+        application_tasks.admit(READ, environment)
         active = ApplicationTask.objects.active().filter(environment=environment, kind=TaskKind.READ_BLOCKED)
         return active.first() or application_tasks.request(READ, environment, None, by=by)[0]
 
@@ -61,7 +60,7 @@ def request(environment: Environment, *, by: log.Actor) -> ApplicationTask:
 def unblock(environment: Environment, key: UUID, *, by: log.Actor) -> ApplicationTask:
     """Have a worker unblock an address that the environment named; raises gate.Refused."""
     with transaction.atomic():
-        _refuse_in_maintenance(environment, TaskKind.UNBLOCK)
+        application_tasks.admit(UNBLOCK, environment)
         block = next((one for one in of(environment).addresses if one.key == key), None)
         if block is None:
             raise UnknownBlock(f"{environment} does not block this address any more. Look again.")
@@ -69,12 +68,6 @@ def unblock(environment: Environment, key: UUID, *, by: log.Actor) -> Applicatio
         known = active.filter(parameters__key=str(key)).first()
         parameters = {"key": str(key), "address": block.address, "username": block.username}
         return known or application_tasks.request(UNBLOCK, environment, None, by=by, parameters=parameters)[0]
-
-
-def _refuse_in_maintenance(environment: Environment, kind: TaskKind) -> None:
-    [locked] = Environment.objects.filter(pk=environment.pk).lock()
-    if locked.maintenance_window:
-        raise gate.InMaintenance(explain(locked.name, locked.maintenance_window, str(kind.label)))
 
 
 async def _read(client: gate.Client, task: ApplicationTask) -> BlockedAddresses:
@@ -123,14 +116,14 @@ def _said(task: ApplicationTask) -> str:
 
 READ: Work[BlockedAddresses] = Work(
     kind=TaskKind.READ_BLOCKED,
-    operation=Operation.SYNCHRONIZE,
+    operation=None,
     purpose=Purpose.APPLICATION,
     converse=_read,
     store=_keep,
 )
 UNBLOCK: Work[bool] = Work(
     kind=TaskKind.UNBLOCK,
-    operation=Operation.SYNCHRONIZE,
+    operation=None,
     purpose=Purpose.APPLICATION,
     converse=_unblock,
     store=_unblocked,

@@ -336,6 +336,57 @@ class BlockedAddresses(_Shape):
     blocked: Annotated[list[BlockedAddress], Field(max_length=10_000)]
 
 
+class DatabaseParameter(_Shape):
+    name: Name
+    description: Text = ""
+    is_required: bool = False
+
+
+class DatabaseProvider(_Shape):
+    """A kind of database, and what connections to such take."""
+
+    key: Name
+    name: Name
+    has_login: bool = True
+    parameters: Annotated[list[DatabaseParameter], Field(max_length=100)] = []
+
+
+class DatabaseProviders(_Shape):
+    providers: Annotated[list[DatabaseProvider], Field(max_length=100)]
+
+
+DatabasePermissions = dict[Short, Literal["no-access", "read-only", "full-control"]]
+
+
+class DatabaseConnection(_Shape):
+    """A connection to a database as an environment shows it: without its password."""
+
+    key: UUID
+    name: Name
+    provider: Name
+    description: Text = ""
+    username: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
+    has_password: bool = False
+    parameters: dict[Name, Text] = {}
+    roles: DatabasePermissions = {}
+    users: DatabasePermissions = {}
+    revision: Annotated[int, Field(ge=1, lt=2**31)]
+    changed_at: AwareDatetime
+    changed_by: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] = ""
+
+
+class DatabaseConnections(_Shape):
+    connections: Annotated[list[DatabaseConnection], Field(max_length=10_000)]
+
+
+class DatabaseTest(_Shape):
+    """What came of connecting to a database."""
+
+    succeeded: bool
+    message: Text
+    took_ms: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
 class Preview(_Shape):
     key: Annotated[str, StringConstraints(min_length=1, max_length=80)]
     name: Name

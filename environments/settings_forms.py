@@ -1,12 +1,14 @@
 """Forms about what environments are given. Their rules are in the domain modules; forms read what was typed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from environments import authentication, security
+from environments.database_details import Wanted, parameters_of, written
+from environments.environment_api import DatabaseConnection, DatabaseProvider
 from environments.models import AuthenticationProvider, Environment
 from environments.models.delivery import BY_KIND
 from lifetime import local_passwords
@@ -240,3 +242,75 @@ class NewPluginForm(forms.Form):
     """A plugin to create: its name. The environment is chosen by button."""
 
     name = forms.CharField(max_length=80, widget=forms.TextInput(attrs=QUIET))
+
+
+class DatabaseForm(forms.Form):
+    """A connection to a database, new or as it is changed."""
+
+    connection = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    revision = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
+    name = forms.CharField(
+        max_length=50,
+        widget=forms.TextInput(attrs=QUIET),
+        help_text="A letter, then letters, digits and underscores. Applications know it by this name.",
+    )
+    provider = forms.ChoiceField()
+    parameters = LinesField(help_text="One per line, as name=value. Below is what each provider takes.")
+    username = forms.CharField(required=False, widget=forms.TextInput(attrs=QUIET))
+    password = SecretField(label="Password")
+    description = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(
+        self,
+        providers: Sequence[DatabaseProvider],
+        data: Any = None,
+        *,
+        connection: DatabaseConnection | None = None,
+        is_read_only: bool = False,
+    ) -> None:
+        super().__init__(data)
+        self.providers = providers
+        choices = {one.key: one.name for one in providers}
+        text = "It goes to the environment and is never shown."
+        if connection:
+            choices.setdefault(connection.provider, connection.provider)
+            self.initial = {
+                **connection.model_dump(include={"name", "provider", "username", "description", "revision"}),
+                "connection": connection.key,
+                "parameters": written(connection.parameters, between="\n"),
+            }
+            if connection.has_password:
+                text = (
+                    "Leave it empty to keep the stored one, which is never shown; "
+                    "another provider, username or parameter needs it anew."
+                )
+        provider, password = self.fields["provider"], self.fields["password"]
+        assert isinstance(provider, forms.ChoiceField)  # noqa: S101 - for the type checker
+        provider.choices = list(choices.items())
+        needed = [any(parameter.is_required for parameter in one.parameters) for one in providers]
+        self.fields["parameters"].required = all(needed)
+        password.help_text = text
+        for field in self.fields.values():
+            field.disabled = is_read_only
+
+    @property
+    def wanted(self) -> Wanted:
+        """Raises ValidationError by field."""
+        given = self.cleaned_data
+        return Wanted(
+            name=given["name"],
+            provider=given["provider"],
+            description=given["description"],
+            username=given["username"],
+            parameters=parameters_of(given["parameters"]),
+            password=given["password"] or None,
+        )
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, for where the form itself is not shown again."""
+        return [
+            f"{self.fields[name].label or name.capitalize()}: {text}" if name in self.fields else str(text)
+            for name, texts in self.errors.items()
+            for text in texts
+        ]

@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from environments.views.settings import authentication, blocked_addresses, plugins, previews
+from environments.views.settings import authentication, blocked_addresses, databases, plugins, previews
 
 app_name = "settings"
+IN = "infrastructure/database-connections/<uuid:key>"
 
 urlpatterns = [
     path("infrastructure/previews/", previews.previews, name="previews"),
@@ -16,6 +17,17 @@ urlpatterns = [
         blocked_addresses.unblock,
         name="unblock",
     ),
+    path("infrastructure/database-connections/", databases.choose, name="database-connections"),
+    path(f"{IN}/", databases.databases, name="databases"),
+    path(f"{IN}/state/", databases.state, name="databases-state"),
+    path(f"{IN}/read/", databases.read, name="read-databases"),
+    path(f"{IN}/add/", databases.add, name="add-database"),
+    path(f"{IN}/test/", databases.test_details, name="test-database-details"),
+    path(f"{IN}/tests/<uuid:task_key>/", databases.test_state, name="database-test-state"),
+    path(f"{IN}/<uuid:connection_key>/", databases.edit, name="edit-database"),
+    path(f"{IN}/<uuid:connection_key>/test/", databases.test_saved, name="test-database"),
+    path(f"{IN}/<uuid:connection_key>/delete/", databases.delete, name="delete-database"),
+    path(f"{IN}/<uuid:connection_key>/delete/dialog/", databases.delete_dialog, name="delete-database-dialog"),
     path("authentication/", authentication.providers, name="authentication"),
     path("authentication/new/<slug:mode>/", authentication.create, name="create-provider"),
     path("authentication/arrivals/", authentication.arrivals, name="authentication-arrivals"),

@@ -68,6 +68,12 @@ TABS = (
         (
             Page("Environments", "environments:list", Action.VIEW_INFRASTRUCTURE, covers=("environments",)),
             Page("Blocked Addresses", "settings:blocked-addresses", Action.MANAGE_PEOPLE, covers=("settings:blocked",)),
+            Page(
+                "Database Connections",
+                "settings:database-connections",
+                Action.MANAGE_DATABASES,
+                covers=("settings:databases", "settings:add-database", "settings:edit-database"),
+            ),
             Page("Technical Preview", "settings:previews", Action.VIEW_INFRASTRUCTURE),
             Page("Audit Logs", "audit:events", Action.VIEW_AUDIT_LOG, covers=("audit",)),
         ),

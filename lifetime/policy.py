@@ -18,7 +18,7 @@ from deployments.models import DeploymentPlan, PlanOperation
 from environments import maintenance
 from environments.models import Application, Environment
 from environments.operations import Operation, refusal
-from lifetime.models import Level, ServiceAccount, Team, TeamMembership, User
+from lifetime.models import Level, RoleLevel, ServiceAccount, Team, TeamMembership, User
 from lifetime.permissions import Permissions
 
 MANAGE = "Manage Infrastructure and Users"
@@ -33,6 +33,7 @@ class Action(StrEnum):
     VIEW_AUDIT_LOG = "view_audit_log"
     VIEW_APPLICATIONS = "view_applications"
     BLOCK_APPLICATIONS = "block_applications"
+    MANAGE_DATABASES = "manage_databases"
     REGISTER_ENVIRONMENT = "register_environment"
     UNREGISTER_ENVIRONMENT = "unregister_environment"
     REORDER_ENVIRONMENTS = "reorder_environments"
@@ -70,6 +71,7 @@ LEVELS: dict[Action | Operation, Level] = {
     Action.PREPARE_PLANS: Level.ACCESS,
     Action.EDIT_PLANS: Level.ACCESS,
     Action.BLOCK_APPLICATIONS: Level.CHANGE,
+    Action.MANAGE_DATABASES: Level.FULL_CONTROL,
     Operation.TEST_APPLICATIONS: Level.LIST,
     Operation.OPEN_SERVICE_CENTER: Level.MONITOR,
     Operation.OPEN_SERVICE_STUDIO: Level.OPEN,
@@ -87,6 +89,7 @@ SAID: dict[Action | Operation, str] = {
     Action.PREPARE_PLANS: "Preparing deployment plans",
     Action.EDIT_PLANS: "Editing deployment plans",
     Action.BLOCK_APPLICATIONS: "Blocking applications from deployment",
+    Action.MANAGE_DATABASES: "Managing database connections",
 }
 
 
@@ -147,6 +150,8 @@ def _lacks_right(
     if action in LEVELS or action == Operation.CREATE_APPLICATIONS or by_application:
         if action == Action.VIEW_APPLICATIONS and not environments:
             return ""  # the page shows what there is for whoever looks
+        if action == Action.MANAGE_DATABASES and not environments:
+            return _lacks_full_control(user)
         held = permissions or held_by(user)
         if not environments:
             return _lacks_everywhere(held, action, application, team)
@@ -179,6 +184,20 @@ def _lacks_everywhere(
         for environment in Environment.objects.registered().in_order()
     ]
     return "" if "" in lacks else next(iter(lacks), "No environment is registered.")
+
+
+def _lacks_full_control(user: User | ServiceAccount) -> str:
+    """Nothing when the default role, which alone reaches so far, has it in some environment.
+
+    The navigation asks this on every page: it costs one query at most, whatever the number of environments.
+    """
+    given = RoleLevel.objects.filter(role=user.role, level=Level.FULL_CONTROL)
+    if user.role.is_administrator or given.exists():
+        return ""
+    what = SAID[Action.MANAGE_DATABASES]
+    return (
+        f"{what} needs “{Level.FULL_CONTROL.label}” in an environment; your role is {user.role}. Ask an administrator."
+    )
 
 
 def _lacks_on_ladder(

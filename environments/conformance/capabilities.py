@@ -15,6 +15,7 @@ PATHS = {
     "application-security": "/applications/{key}/security",
     "application-settings": "/applications/{key}/settings",
     "blocked-addresses": "/blocked-addresses",
+    "database-connections": "/database-connections",
     "deployments": "/deployments",
     "logs": "/applications/{key}/logs",
     "packages": "/packages/sha256:{digest}",
@@ -204,6 +205,67 @@ def blocked_addresses(subject: Subject) -> None:
     _require(subject, "blocked-addresses")
     document(subject, "/blocked-addresses", shape=shapes.BlockedShape)
     subject.ask("DELETE", f"/blocked-addresses/{nobody()}").expect_problem(404, "block-unknown")
+
+
+@rule("database-connections", "connections and providers have the shape of the contract, each connection its own path")
+def database_connections(subject: Subject) -> None:
+    _require(subject, "database-connections")
+    offered = document(subject, "/database-providers", shape=shapes.DatabaseProvidersShape)["providers"]
+    listed = document(subject, "/database-connections", shape=shapes.DatabaseConnectionsShape)["connections"]
+    _expect_document(subject.ask("GET", "/database-connections"))
+    if unknown := {one["provider"] for one in listed} - {one["key"] for one in offered}:
+        raise Failed(f"/database-connections has providers that /database-providers has not: {sorted(unknown)}")
+    for one in listed:
+        if "password" in one:
+            raise Failed(f"GET /database-connections: {one['name']} has a member password")
+    for one in listed[:3]:
+        path = f"/database-connections/{one['key']}"
+        if document(subject, path, shape=shapes.DatabaseConnectionShape) != one:
+            raise Failed(f"GET {path} differs from the list")
+    subject.ask("GET", f"/database-connections/{nobody()}").expect_problem(404, "connection-unknown")
+
+
+@rule("database-connections-refused", "bad names, unknown providers and old revisions are refused; nothing changes")
+def database_connections_refused(subject: Subject) -> None:
+    _require(subject, "database-connections")
+    require_writes(subject)
+    path = "/database-connections"
+    before = subject.ask("GET", path)
+    right: dict[str, Any] = {"name": "ConformanceCheck", "provider": "no-such-provider", "parameters": {}, "by": BY}
+    subject.ask("POST", path, {**right, "key": nobody()}).expect_problem(422, "provider-unknown")
+    subject.ask("POST", f"{path}/test", {"provider": "no-such-provider"}).expect_problem(422, "provider-unknown")
+    for name in ("", "two words", "1st", "a/b", "a" * 51):
+        subject.ask("POST", path, {**right, "key": nobody(), "name": name}).expect_problem(422, "bad-body")
+    subject.ask("PUT", f"{path}/{nobody()}", {**right, "revision": 1}).expect_problem(404, "connection-unknown")
+    subject.ask("DELETE", f"{path}/{nobody()}").expect_problem(404, "connection-unknown")
+    subject.ask("POST", f"{path}/{nobody()}/test", {}).expect_problem(404, "connection-unknown")
+    for one in before.json()["connections"][:1]:
+        older = {**{name: one[name] for name in ("name", "provider", "username", "parameters")}, "by": BY}
+        stale = {**older, "description": "check", "revision": one["revision"] + 1}
+        subject.ask("PUT", f"{path}/{one['key']}", stale).expect_problem(409, "changed-meanwhile")
+        later = f"{path}/{one['key']}?revision={one['revision'] + 1}"
+        subject.ask("DELETE", later).expect_problem(409, "changed-meanwhile")
+    if subject.ask("GET", path).body != before.body:
+        raise Failed(f"GET {path} answers something else afterwards")
+
+
+@rule("database-tests", "a test that cannot succeed: 200, succeeded false, and why, without the password")
+def database_tests(subject: Subject) -> None:
+    _require(subject, "database-connections")
+    require_writes(subject)
+    for provider in document(subject, "/database-providers", shape=shapes.DatabaseProvidersShape)["providers"]:
+        details: dict[str, Any] = {
+            "provider": provider["key"],
+            "parameters": {one["name"]: "check.invalid" for one in provider["parameters"] if one["is_required"]},
+        }
+        if provider["has_login"]:
+            details |= {"username": "check", "password": "check-secret"}
+        reply = subject.ask("POST", "/database-connections/test", details)
+        if reply.status == 422:
+            continue  # a required parameter that takes no such text
+        told = reply.expect(200).json()
+        if told.get("succeeded") is not False or not told.get("message") or b"check-secret" in reply.body:
+            raise Failed(f"{reply}; it must say why it failed, and not the password")
 
 
 @rule("packages", "the package of a version is what its digest says, whole and in ranges")

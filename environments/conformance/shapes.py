@@ -227,6 +227,45 @@ class BlockedShape(Open):
     blocked: list[BlockShape]
 
 
+class DatabaseParameterShape(Open):
+    name: str
+    description: str
+    is_required: bool
+
+
+class DatabaseProviderShape(Open):
+    key: str
+    name: str
+    has_login: bool
+    parameters: list[DatabaseParameterShape]
+
+
+class DatabaseProvidersShape(Open):
+    providers: list[DatabaseProviderShape]
+
+
+DatabasePermissions = dict[str, Literal["no-access", "read-only", "full-control"]]
+
+
+class DatabaseConnectionShape(Open):
+    key: Key
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")]
+    provider: str
+    description: str
+    username: str
+    has_password: bool
+    parameters: dict[str, str]
+    roles: DatabasePermissions
+    users: DatabasePermissions
+    revision: Annotated[int, Field(ge=1)]
+    changed_at: Instant
+    changed_by: str
+
+
+class DatabaseConnectionsShape(Open):
+    connections: list[DatabaseConnectionShape]
+
+
 class ElementShape(Open):
     name: str
     kind: str

@@ -26,6 +26,10 @@ class TaskKind(models.TextChoices):
     CREATE_PLUGIN = "create_plugin", "Creating a plugin"
     READ_BLOCKED = "read_blocked", "Reading blocked addresses"
     UNBLOCK = "unblock", "Unblocking an address"
+    READ_DATABASES = "read_databases", "Reading database connections"
+    SAVE_DATABASE = "save_database", "Saving a database connection"
+    DELETE_DATABASE = "delete_database", "Deleting a database connection"
+    TEST_DATABASE = "test_database", "Testing a database connection"
 
 
 class TaskStatus(models.TextChoices):

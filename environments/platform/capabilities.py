@@ -1,4 +1,4 @@
-"""The paths of the capabilities: versions, templates, settings, logs, blocked addresses, packages, deployments."""
+"""The paths of the capabilities: versions, templates, settings, logs, databases, packages, deployments, and so on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import blocking, configuration, journal, protection, templates, uploads, versions
+from environments.platform import (
+    blocking,
+    configuration,
+    database_providers,
+    databases,
+    journal,
+    protection,
+    templates,
+    uploads,
+    versions,
+)
 from environments.platform import content as contents
 from environments.platform.answers import Answer, Document, FileAnswer, Headers, Problem, json_answer
 from environments.platform.canonical import canonical
@@ -169,6 +179,45 @@ async def delete_blocked_address(call: Call) -> Answer:
     return Answer(204)
 
 
+# Database connections
+async def get_database_providers(call: Call) -> Answer:
+    return _document(call, database_providers.shown())
+
+
+async def get_database_connections(call: Call) -> Answer:
+    return _document(call, databases.shown(call.environment))
+
+
+async def get_database_connection(call: Call) -> Answer:
+    return _document(call, databases.require(call.environment, call.parameters["key"]).shown())
+
+
+async def post_database_connection(call: Call) -> Answer:
+    connection, is_new = databases.create(call.environment, await call.json())
+    return json_answer(connection, 201 if is_new else 200)
+
+
+async def put_database_connection(call: Call) -> Answer:
+    body = await call.json()
+    return json_answer(databases.change(call.environment, call.parameters["key"], body))
+
+
+async def delete_database_connection(call: Call) -> Answer:
+    revision = query(call, "revision")
+    databases.delete(
+        call.environment, call.parameters["key"], None if revision is None else whole(revision, "revision", 2**31 - 1)
+    )
+    return Answer(204)
+
+
+async def test_database(call: Call) -> Answer:
+    return json_answer(await databases.test(call.environment, await call.json()))
+
+
+async def test_database_connection(call: Call) -> Answer:
+    return json_answer(await databases.test_saved(call.environment, call.parameters["key"]))
+
+
 # Deployments
 async def get_deployments(call: Call) -> Answer:
     return _document(call, call.environment.deployments.listed())
@@ -204,9 +253,9 @@ def query(call: Call, name: str) -> str | None:
     return None if found is None else found[-1]
 
 
-def whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LARGEST_PAGE):
-        raise Problem(400, "bad-query", "A parameter is wrong", f"{name} must be a number from 1 to {LARGEST_PAGE}.")
+def whole(text: str, name: str, most: int = LARGEST_PAGE) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 11 and 1 <= int(text) <= most):
+        raise Problem(400, "bad-query", "A parameter is wrong", f"{name} must be a number from 1 to {most}.")
     return int(text)
 
 
@@ -238,4 +287,13 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/deployments/{id}/abort": {"POST": abort_deployment},
     "/blocked-addresses": {"GET": get_blocked_addresses},
     "/blocked-addresses/{key}": {"DELETE": delete_blocked_address},
+    "/database-providers": {"GET": get_database_providers},
+    "/database-connections": {"GET": get_database_connections, "POST": post_database_connection},
+    "/database-connections/test": {"POST": test_database},
+    "/database-connections/{key}": {
+        "GET": get_database_connection,
+        "PUT": put_database_connection,
+        "DELETE": delete_database_connection,
+    },
+    "/database-connections/{key}/test": {"POST": test_database_connection},
 }

@@ -49,6 +49,7 @@ CAPABILITIES = [
     "application-security",
     "application-settings",
     "blocked-addresses",
+    "database-connections",
     "deployments",
     "events",
     "logs",

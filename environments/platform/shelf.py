@@ -26,6 +26,7 @@ class Shelf:
         self.incoming = folder / "incoming"
         self.staging = folder / "staging"
         self.sites = folder / "sites"
+        self.databases = folder / "databases"  # what people put there
         self.free_bytes: int | None = None  # the test switch pretends that the disk has no more than that
         self.arriving: set[str] = set()  # digests of packages that a request is sending now
 

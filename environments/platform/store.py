@@ -176,6 +176,20 @@ CREATE TABLE version_removal (  -- cursors are not given twice, though the newes
 ) STRICT, WITHOUT ROWID;
 PRAGMA user_version = 4;
 """
+DATABASES = """
+CREATE TABLE database_connection (
+    environment INTEGER NOT NULL REFERENCES environment (id),
+    key TEXT NOT NULL,
+    name TEXT NOT NULL COLLATE NOCASE,
+    body BLOB,  -- nothing: it was deleted, and its key is not given again
+    password TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    request BLOB NOT NULL,  -- what the console sent last, without the password
+    PRIMARY KEY (environment, key)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX database_connection_name ON database_connection (environment, name) WHERE body IS NOT NULL;
+PRAGMA user_version = 5;
+"""
 
 
 class EnvironmentRow(NamedTuple):
@@ -207,6 +221,8 @@ class Store:
             self._db.executescript(f"BEGIN IMMEDIATE; {PROTECTION} COMMIT;")
         if self._one("PRAGMA user_version") == 3:
             self._db.executescript(f"BEGIN IMMEDIATE; {REMOVALS} COMMIT;")
+        if self._one("PRAGMA user_version") == 4:
+            self._db.executescript(f"BEGIN IMMEDIATE; {DATABASES} COMMIT;")
         self._burst: list[tuple[str, tuple[Any, ...]]] = []
         self._commit: asyncio.Task[None] | None = None
 

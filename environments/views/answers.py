@@ -9,9 +9,9 @@ from lifetime.requests import AuthenticatedRequest
 CHANGED = "environments-changed"  # what polls on a page look again when they hear it
 
 
-def leave(request: AuthenticatedRequest, to: str) -> HttpResponse:
+def leave(request: AuthenticatedRequest, to: str, *of: object) -> HttpResponse:
     """Go to another page, or to the same one anew: the dialog closes."""
-    url = resolve_url(to)
+    url = resolve_url(to, *of)
     return HttpResponseClientRedirect(url) if request.htmx else redirect(url)
 
 

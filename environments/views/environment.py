@@ -77,6 +77,7 @@ def _page(
         "pending": deliveries.pending_of(environment),
         "applications": environment.applications.count(),
         "clock": clock(environment.sync_state.clock_offset),
+        "may_manage_databases": policy.may(request.user, Action.MANAGE_DATABASES, environment),
     }
     return render(request, "environments/edit.html", context, status=status)
 

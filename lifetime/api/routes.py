@@ -14,6 +14,8 @@ from lifetime.api import (
     blocked_addresses,
     configurations,
     creation,
+    database_connections,
+    database_permissions,
     deployment_commands,
     deployment_configuration,
     deployment_packages,
@@ -71,6 +73,7 @@ for kind in (Exception, Http404, HttpError, ValidationError):
 
 RESOURCES: dict[str, list[ModuleType]] = {
     "Environments": [environments, registration],
+    "Database connections": [database_connections, database_permissions],
     "Maintenance mode": [maintenance_mode],
     "Applications": [applications, creation, configurations],
     "Versions": [versions],

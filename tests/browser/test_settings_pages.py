@@ -1,16 +1,51 @@
 """Security, previews, authentication and plugins as people see them: both themes, a narrow window, the keyboard."""
 
+from uuid import uuid4
+
 import pytest
 from django.utils import timezone
 from playwright.sync_api import expect
 
 from environments import authentication, maintenance, plugins, security
-from environments.models import AuthenticationProvider, ProviderTest, RegistrationDraft, TechnicalPreview
+from environments.models import (
+    ApplicationTask,
+    AuthenticationProvider,
+    ProviderTest,
+    RegistrationDraft,
+    TechnicalPreview,
+)
 from tests.browser.conftest import assert_accessible, assert_no_sideways_scrolling, screenshot
 from tests.factories import actor, create_environment, create_user
 
 THEMES = ["light", "dark"]
 NARROW = {"width": 320, "height": 640}
+
+
+def has_databases(environment):
+    """It has said which connections it has, and one of them was tested."""
+    orders = {
+        "key": str(uuid4()),
+        "name": "Orders",
+        "provider": "postgresql",
+        "description": "Where orders are",
+        "username": "app",
+        "has_password": True,
+        "parameters": {"host": "orders.database.example.com", "database": "orders"},
+        "revision": 3,
+        "changed_at": "2026-11-23T10:00:00Z",
+        "changed_by": "Ada Lovelace",
+    }
+    host = {"name": "host", "description": "A host name or an IP address.", "is_required": True}
+    postgresql = {"key": "postgresql", "name": "PostgreSQL", "has_login": True, "parameters": [host]}
+    over = {"environment": environment, "status": "finished", "ended_at": timezone.now(), "requested_by": "Ada"}
+    told = {"connections": [orders], "providers": [postgresql]}
+    ApplicationTask.objects.create(kind="read_databases", result=told, **over)
+    ApplicationTask.objects.create(
+        kind="test_database",
+        parameters={"key": orders["key"], "name": "Orders", "revision": 3},
+        result={"succeeded": False, "message": 'FATAL: database "orders" does not exist', "took_ms": 12},
+        **over,
+    )
 
 
 def world():
@@ -50,6 +85,8 @@ def world():
         plugins.Wanted(name="Board", entry_point="https://board.example.com", developer="Grace Hopper"), by=actor()
     )
     security.change(production, {"hsts": True}, by=actor())
+    for environment in (development, production):
+        has_databases(environment)
     maintenance.enable(production, by=actor("Grace Hopper"), reason="Platform upgrade")
     return development, production, company
 
@@ -69,6 +106,9 @@ def test_pages_are_for_everybody(signed_in_page, visit, theme):
         "new-ldap": "/authentication/new/ldap/",
         "new-oidc": "/authentication/new/oidc/",
         "plugins": "/plugins/",
+        "databases": f"/infrastructure/database-connections/{development.key}/",
+        "database": f"/infrastructure/database-connections/{development.key}/add/",
+        "databases-in-maintenance": f"/infrastructure/database-connections/{production.key}/",
         "blocked": f"/infrastructure/blocked-addresses/{development.key}/",
         "blocked-in-maintenance": f"/infrastructure/blocked-addresses/{production.key}/",
     }

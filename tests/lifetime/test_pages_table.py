@@ -57,6 +57,7 @@ PREPARE, EDIT, OPERATE, DEPLOY = (
     Operation.OPERATE_PLANS,
     Operation.DEPLOY,
 )
+DATABASES = Action.MANAGE_DATABASES
 SETTINGS, SECURITY = Operation.CHANGE_APPLICATION_SETTINGS, Operation.CHANGE_SECURITY_SETTINGS
 
 # A row: the URL's name, of what it is (attributes of the world), and what GET and POST answer; None is 405.
@@ -180,6 +181,17 @@ TABLE = [
     ("settings:blocked", "here", may(200, USERS), None),
     ("settings:read-blocked", "here", None, may(302, USERS, is_paused=True)),
     ("settings:unblock", "here nothing", None, may(409, USERS, is_paused=True)),
+    ("settings:database-connections", "", may(302, DATABASES), None),
+    ("settings:databases", "here", may(200, DATABASES), None),
+    ("settings:databases-state", "here", may(200, DATABASES), None),
+    ("settings:read-databases", "here", None, may(302, DATABASES, is_paused=True)),
+    ("settings:add-database", "here", may(200, DATABASES), may(422, DATABASES, is_paused=True)),
+    ("settings:test-database-details", "here", None, may(422, DATABASES, is_paused=True)),
+    ("settings:database-test-state", "here nothing", may(404, DATABASES), None),
+    ("settings:edit-database", "here nothing", may(404, DATABASES), may(404, DATABASES)),
+    ("settings:test-database", "here nothing", None, may(409, DATABASES, is_paused=True)),
+    ("settings:delete-database", "here nothing", None, may(409, DATABASES, is_paused=True)),
+    ("settings:delete-database-dialog", "here nothing", may(302, DATABASES), None),
     ("settings:authentication", "", may(200, USERS), None),
     ("settings:authentication-arrivals", "", may(200, USERS), None),
     ("settings:test-provider", "provider", None, may(302, USERS)),

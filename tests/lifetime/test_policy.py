@@ -46,6 +46,7 @@ NEEDED = {
     Operation.TAG_APPLICATIONS: 5,
     Operation.DEPLOY: 5,
     Operation.OPERATE_PLANS: 5,
+    Action.MANAGE_DATABASES: 6,
 }
 
 

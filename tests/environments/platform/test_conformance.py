@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -92,7 +93,7 @@ def test_without_leave_to_write_nothing_is_written(platform):
     assert {name for name, result in results.items() if result.outcome == "skipped"} == {
         "put-refused", "put", "secrets", "epoch-raised", "versions-refused", "application-settings-put",
         "application-security-put", "packages-refused", "deployments-refused",
-        "versions-removal-refused",
+        "versions-removal-refused", "database-connections-refused", "database-tests",
     }  # fmt: skip
     assert {line["status"] for line in platform.log() if line["method"] == "PUT"} <= {None, 405, 409, 503}
     assert platform.call("GET", "/facts", epoch=1).status == 200
@@ -214,6 +215,19 @@ def removes_anything(method, path, headers, ask):
     return (204, {}, b"") if method == "DELETE" and "/versions/" in path else ask()
 
 
+def shows_passwords(value):
+    names = dict.fromkeys(("name", "provider", "description", "username", "changed_by"), "sqlite")
+    connection = {**names, "key": str(uuid4()), "revision": 1, "changed_at": "2026-11-23T10:00:00Z"}
+    connection |= {name: {} for name in ("parameters", "roles", "users")}
+    value["connections"].append({**connection, "has_password": True, "password": "s3cret"})
+
+
+def every_database_answers(method, path, headers, ask):
+    answered = (200, {"Content-Type": "application/json"}, b'{"message":"Fine.","succeeded":true,"took_ms":1}')
+    status, headers, body = ask()
+    return answered if path.endswith("/database-connections/test") and status == 200 else (status, headers, body)
+
+
 def corrupts_packages(method, path, headers, ask):
     status, answered, body = ask()
     return (status, answered, body[:-1] + b"x") if path.endswith("/package") else (status, answered, body)
@@ -243,6 +257,9 @@ def takes_any_package(method, path, headers, ask):
         (changed("/logs", lambda value: value.update(lines=[{}])), "logs"),
         (changed("/templates", lambda value: value["templates"][0].pop("kind")), "templates"),
         (changed("/blocked-addresses", lambda value: value.pop("blocked")), "blocked-addresses"),
+        (changed("/database-connections", shows_passwords), "database-connections"),
+        (takes_any_number, "database-connections-refused"),
+        (every_database_answers, "database-tests"),
         (corrupts_packages, "packages"),
         (no_ranges, "packages"),
         (takes_any_package, "packages-refused"),
@@ -322,7 +339,7 @@ def command(platform, *arguments: str) -> tuple[int, str]:
 
 def test_the_command_says_what_it_found(platform):
     code, output = command(platform)
-    assert (code, "31 passed, 0 failed, 10 skipped" in output) == (0, True)
+    assert (code, "32 passed, 0 failed, 12 skipped" in output) == (0, True)
 
     platform.behave(fail="status:500", paths=["/security"])
     code, output = command(platform, "--json")

@@ -77,6 +77,11 @@ def test_every_request_that_an_operation_guards_is_in_the_table():
         ("GET", "applications:remove-version-dialog"),
         ("POST", "settings:read-blocked"),
         ("POST", "settings:unblock"),
+        ("POST", "settings:read-databases"),
+        ("POST", "settings:add-database"),
+        ("POST", "settings:test-database-details"),
+        ("POST", "settings:test-database"),
+        ("POST", "settings:delete-database"),
     }
 
 

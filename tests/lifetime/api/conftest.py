@@ -45,8 +45,8 @@ class Caller:
     def put(self, path, body=None, **options):
         return self.call("PUT", path, body, **options)
 
-    def delete(self, path, **options):
-        return self.call("DELETE", path, **options)
+    def delete(self, path, body=None, **options):
+        return self.call("DELETE", path, body, **options)
 
 
 def check_against_description(method, path, response):
