@@ -6,6 +6,8 @@ PYTHON := .venv/bin/python
 PIP    := $(PYTHON) -m pip --disable-pip-version-check --no-input
 ARGS   ?=
 
+unexport PYTHONDONTWRITEBYTECODE # or each of the processes that tests start would compile all that it imports anew
+
 # The first Python that is new enough; the lock was made for the first of them.
 find_python = for name in python3.11 python3.12 python3.13 python3 python3.14; do \
 	  if command -v $$name >/dev/null 2>&1 && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; \

@@ -86,14 +86,24 @@ def parent() -> Parent:
 
 
 def serve() -> None:
-    """Fork for each line that starts a process; wait for the process of each other one, which has ended."""
+    """Fork for each line that starts a process; wait for the process of each other one, which has ended.
+
+    Those that are left when nobody asks any more outlived tests that were killed.
+    """
+    running = set()
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1])
-        elif not (answer := os.fork()):
-            run(order["arguments"], Path(order["output"]))
+            running.remove(order["wait"])
+        else:
+            answer = os.fork()
+            if not answer:
+                run(order["arguments"], Path(order["output"]))
+            running.add(answer)
         print(answer, flush=True)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
 
 
 def run(arguments: list[str], output: Path) -> NoReturn:
