@@ -330,7 +330,9 @@ async def _read_versions(client: gate.Client, task: ApplicationTask) -> list[Ver
 
 def _store_versions(task: ApplicationTask, told: list[VersionItem]) -> list[log.Entry]:
     assert task.application is not None  # noqa: S101 - for the type checker
-    known = set(task.application.versions.exclude(created_at=None).values_list("key", flat=True))
+    there = ApplicationVersion.objects.filter(key__in=[one.key for one in told])
+    # What is known stays, and no environment makes another application's version this one's.
+    known = set(there.exclude(application=task.application, created_at=None).values_list("key", flat=True))
     for one in told:
         if one.key not in known:
             keep(task.application, one)

@@ -12,6 +12,7 @@ from django_q.models import OrmQ
 from audit.models import AuditEvent
 from environments import application_tasks, blocking, gate, maintenance, sync, tag_bases, tagging, tasks
 from environments.application_tasks import TaskRefused
+from environments.environment_api import VersionItem
 from environments.models import (
     Application,
     ApplicationStatus,
@@ -60,6 +61,18 @@ def work(task):
 
 def posts(platform):
     return [line for line in platform.log() if line["method"] == "POST"]
+
+
+def test_no_environment_takes_a_version_from_another_application(development, application):
+    other = publish(development, name="Hotel")
+    theirs = ApplicationVersion.objects.create(key=uuid4(), application=other, version="1.0")
+    told = {"key": theirs.key, "version": "9.9", "created_at": AT, "modules": []}
+    task = tagging.request_versions(development, application, by=actor())
+
+    tagging._store_versions(task, [VersionItem.model_validate(told)])
+
+    theirs.refresh_from_db()
+    assert (theirs.application, theirs.version) == (other, "1.0")
 
 
 def test_whoever_has_a_long_name_tags_like_others(development, application):
