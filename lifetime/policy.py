@@ -178,12 +178,16 @@ def held_by(user: User | ServiceAccount) -> Permissions:
 def _lacks_everywhere(
     held: Permissions, action: Action | Operation, application: Application | None, team: Team | None
 ) -> str:
-    """Nothing when it is allowed in some environment, else why not in the first."""
-    lacks = [
-        _lacks_on_ladder(held, action, [environment], application, team)
-        for environment in Environment.objects.registered().in_order()
-    ]
-    return "" if "" in lacks else next(iter(lacks), "No environment is registered.")
+    """Nothing when it is allowed in some environment, else why not in the first that the person has access to."""
+    registered = list(Environment.objects.registered().in_order())
+    lacks = {one: _lacks_on_ladder(held, action, [one], application, team) for one in registered}
+    if "" in lacks.values():
+        return ""
+    seen = [lack for one, lack in lacks.items() if held.best_level(one) >= Level.ACCESS]
+    nowhere = (
+        "You have access to no environment. Ask an administrator." if registered else "No environment is registered."
+    )
+    return next(iter(seen), nowhere)
 
 
 def _lacks_full_control(user: User | ServiceAccount) -> str:

@@ -107,6 +107,15 @@ def set_maintenance_mode(request: ApiRequest, environment: UUID, body: Wanted) -
 
 
 def _set(request: ApiRequest, environment: Environment, body: Wanted) -> None:
+    try:
+        _toggle(request, environment, body)
+    except maintenance.MaintenanceRefused:
+        environment.refresh_from_db(fields=["maintenance_window"])
+        if not _is_repeated(request, environment, body):  # said twice at once, it is the same
+            raise
+
+
+def _toggle(request: ApiRequest, environment: Environment, body: Wanted) -> None:
     if body.is_maintenance_mode_enabled:
         maintenance.enable(environment, by=actor(request), reason=body.reason, expected_end=_aware(body.expected_end))
     else:

@@ -10,7 +10,7 @@ from environments import maintenance
 from environments.models import Environment
 from environments.operations import Operation
 from lifetime import policy
-from lifetime.models import Role, RoleLevel, ServiceAccount, Team, TeamApplication, TeamMembership, User
+from lifetime.models import Level, Role, RoleLevel, ServiceAccount, Team, TeamApplication, TeamMembership, User
 from lifetime.policy import Action
 from tests.factories import actor, create_environment, create_support_staff, create_user
 from tests.lifetime.factories import create_application, create_manager, create_role
@@ -165,6 +165,19 @@ def test_without_an_environment_a_level_counts_anywhere():
     assert not policy.may(developer, Operation.CREATE_APPLICATIONS)
     create_environment(purpose="Development")
     assert policy.may(create_user(manages_infrastructure=False), Operation.CREATE_APPLICATIONS)
+
+
+def test_a_refusal_names_no_environment_without_access():
+    closed, opened = create_environment(name="Secret"), create_environment(name="Open")
+    role = create_role(level=Level.NO_ACCESS, environment=closed)
+    RoleLevel.objects.create(role=role, environment=opened, level=Level.ACCESS)
+
+    def reason():
+        return policy.may(create_user(role=role), Operation.TAG_APPLICATIONS).reason
+
+    assert "in Open; your role" in reason()
+    RoleLevel.objects.filter(environment=opened).update(level=Level.NO_ACCESS)
+    assert reason() == "You have access to no environment. Ask an administrator."
 
 
 def test_an_application_that_one_sees_nowhere_is_not_found():

@@ -11,8 +11,9 @@ from environments import maintenance
 from environments.models import Contact, Environment, MaintenanceWindow
 from lifetime.api import waiting
 from lifetime.models import Level
+from tests.environments.test_tagging import in_threads
 from tests.factories import actor, create_environment
-from tests.lifetime.api.conftest import create_caller, refused
+from tests.lifetime.api.conftest import Caller, create_caller, refused
 from tests.lifetime.factories import create_application, create_manager, create_role
 
 pytestmark = pytest.mark.django_db
@@ -249,6 +250,18 @@ def test_a_second_enabling_names_the_first_unless_it_is_the_same_once_more(calle
     other = create_caller(username="other")
     refused(put(other, environment, IsMaintenanceModeEnabled=True, Reason="Upgrade"), 400, "pipeline enabled it")
     assert MaintenanceWindow.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_said_at_once_is_answered_alike():
+    caller, environment = create_caller(), create_environment()
+
+    for is_enabled in (True, False):
+        wanted = {"IsMaintenanceModeEnabled": is_enabled, "Reason": "Disks"}
+        answers = in_threads(lambda wanted=wanted: put(Caller(caller.account, caller.secret), environment, **wanted), 4)
+        assert [one.status_code for one in answers] == [200] * 4
+        assert {one.json()["IsMaintenanceModeEnabled"] for one in answers} == {is_enabled}
+    assert environment.windows.count() == 1
 
 
 def test_toggling_needs_the_right(caller):
