@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from environments.platform import blocking, configuration, journal, protection, templates, uploads, versions
+from environments.platform import blocking, configuration, journal, protection, tagging, templates, uploads, versions
 from environments.platform import content as contents
 from environments.platform.answers import Answer, Document, FileAnswer, Headers, Problem, json_answer
 from environments.platform.canonical import canonical
@@ -38,7 +38,7 @@ async def get_version(call: Call) -> Answer:
 async def post_version(call: Call) -> Answer:
     body = await call.json()
     application = call.environment.require(call.parameters["key"])
-    version, is_new = await versions.tag(call.environment, application, body)
+    version, is_new = await tagging.tag(call.environment, application, body)
     return json_answer(version, 201 if is_new else 200)
 
 
