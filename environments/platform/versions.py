@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from environments.platform import content as contents
 from environments.platform import journal, packages, uploads
@@ -225,7 +224,3 @@ def remove(environment: Environment, application: Mapping[str, Any], key: str) -
 
 def key_taken(key: str) -> Problem:
     return Problem(409, "key-taken", "The key is taken", f"Something else was made with the key {key}.")
-
-
-def new_key() -> str:
-    return str(uuid4())
