@@ -8,7 +8,7 @@ from django.utils import timezone
 from audit import log
 from deployments import journal, occupation, plans, states
 from deployments.journal import Line
-from deployments.models import DeploymentPlan, Information, LineType, PlanStatus, Remote, TargetState
+from deployments.models import DeploymentPlan, Information, LineType, PlanStatus, Remote
 from environments.models import Environment
 from lifetime.queue import enqueue
 
@@ -49,8 +49,8 @@ def _abort(plan: DeploymentPlan, environment: Environment, *, is_lost: bool, by:
     states.note_abort(plan, by=by, reason=reason)
     if plan.status == PlanStatus.ABORTED:
         plan.ended_at = timezone.now()
-    if plan.remote == Remote.STARTED and is_lost and plan.target_state != TargetState.CHANGED:
-        plan.target_state = TargetState.UNKNOWN
+    if is_lost:
+        states.lose_sight(plan)
     journal.write(plan, Line(message=reason, type=LineType.ERROR, step=plan.step))
     plan.refresh_from_db(fields=["last_line"])
     return log.Entry(

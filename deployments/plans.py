@@ -252,8 +252,7 @@ def abort_for(windows: Mapping[int, MaintenanceWindow], *, by: log.Actor) -> lis
         states.move(plan, PlanStatus.ABORTED)
         states.note_abort(plan, by=by, reason=why, at=window.enabled_at)
         plan.ended_at = window.enabled_at
-        if plan.remote == Remote.STARTED and plan.target_state != TargetState.CHANGED:
-            plan.target_state = TargetState.UNKNOWN
+        states.lose_sight(plan)
         entry = log.Entry(
             message=f"Aborted deployment plan '{plan.audit_object.name}': "
             f"maintenance mode of '{environment}' was enabled",

@@ -9,7 +9,7 @@ from datetime import datetime
 from django.utils import timezone
 
 from audit import log
-from deployments.models import DeploymentPlan, Information, PlanStatus
+from deployments.models import DeploymentPlan, Information, PlanStatus, Remote, TargetState
 from deployments.models.plan import REASON_LENGTH
 from environments import gate
 
@@ -54,6 +54,12 @@ def note_abort(plan: DeploymentPlan, *, by: log.Actor, reason: str, at: datetime
     if plan.aborted_at is None:
         plan.aborted_at, plan.aborted_by, plan.aborted_by_username = at or timezone.now(), by.name, by.username
         plan.abort_reason, plan.aborted_at_step = reason[:REASON_LENGTH], plan.step
+
+
+def lose_sight(plan: DeploymentPlan) -> None:
+    """Nobody hears for now what becomes of the deployment that the target may have under way. Does not save it."""
+    if plan.remote == Remote.STARTED and plan.target_state != TargetState.CHANGED:
+        plan.target_state = TargetState.UNKNOWN
 
 
 def told(plan: DeploymentPlan) -> str:

@@ -197,9 +197,6 @@ class Permissions:
         roles = self.in_teams.values() if team_id is None else filter(None, [self.in_teams.get(team_id)])
         return any(self.ladder.of(role, environment).create_applications for role in roles)
 
-    def may_add_system_dependencies(self, environment: Environment) -> bool:
-        return self.rights(environment).add_system_dependencies
-
     @property
     def manages_infrastructure(self) -> bool:
         return self.is_active and self.default.manage_infrastructure_and_users

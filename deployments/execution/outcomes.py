@@ -122,10 +122,9 @@ def _note_trouble(plan: DeploymentPlan, trouble: str) -> None:
 
 def _forget_remote(plan: DeploymentPlan) -> None:
     """Nobody asks the target any more; what has become of it there stays unknown."""
+    states.lose_sight(plan)
     if plan.remote == Remote.STARTED:
         plan.remote = Remote.ENDED
-        if plan.target_state != TargetState.CHANGED:
-            plan.target_state = TargetState.UNKNOWN
     occupation.vacate([plan.pk])
 
 
@@ -212,8 +211,7 @@ def _fail(plan: DeploymentPlan, outcome: Failed) -> list[log.Entry]:
         states.note_abort(plan, by=log.SYSTEM, reason=outcome.reason)
         _write(plan, outcome.reason, LineType.ERROR)
         return []
-    if is_under_way and plan.target_state != TargetState.CHANGED:
-        plan.target_state = TargetState.UNKNOWN
+    states.lose_sight(plan)
     entries = _abort(plan, outcome.reason)
     if outcome.is_lost:
         _forget_remote(plan)

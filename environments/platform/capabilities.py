@@ -16,6 +16,7 @@ from environments.platform import (
     databases,
     journal,
     protection,
+    tagging,
     templates,
     uploads,
     versions,
@@ -48,7 +49,7 @@ async def get_version(call: Call) -> Answer:
 async def post_version(call: Call) -> Answer:
     body = await call.json()
     application = call.environment.require(call.parameters["key"])
-    version, is_new = await versions.tag(call.environment, application, body)
+    version, is_new = await tagging.tag(call.environment, application, body)
     return json_answer(version, 201 if is_new else 200)
 
 

@@ -1,7 +1,6 @@
 """Accounts of programs: they use the console's API with tokens and know no password."""
 
 import uuid
-from datetime import datetime
 from typing import ClassVar
 
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -104,6 +103,3 @@ class ServiceToken(models.Model):
         if self.revoked_at:
             return "revoked"
         return "expired" if self.expires_at and self.expires_at <= timezone.now() else "valid"
-
-    def is_valid_at(self, instant: datetime) -> bool:
-        return not self.revoked_at and not (self.expires_at and self.expires_at <= instant)
