@@ -128,7 +128,6 @@ class Client:
     def __post_init__(self) -> None:
         self.lease_ends = self.opened.asked_at + self.opened.lease
         self.clock_offset = self.opened.clock_offset
-        self._measured: float | None = None
         self._token = ""
         self._http: aiohttp.ClientSession | None = None
         self._sockets: list[socket.socket] = []
@@ -387,7 +386,13 @@ class Client:
             bare = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if refusal := refusal_of(bare):
                 raise Unreachable(refusal)
-            connector = aiohttp.TCPConnector(resolver=self.resolver, ssl=self.ssl_context, limit=0, use_dns_cache=False)
+            connector = aiohttp.TCPConnector(
+                resolver=self.resolver,
+                ssl=self.ssl_context,
+                limit=0,
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            )
             self._http = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=True,
