@@ -2,14 +2,13 @@ import os
 import signal
 
 import pytest
-from asgiref.sync import SyncToAsync
 from django.apps import apps
 from django.conf import settings as console_settings
-from django.db import connections
 from django.db.backends.postgresql.operations import DatabaseOperations
 
 from lifetime import database
 from tests.platforms import places, platform  # noqa: F401 (fixtures)
+from tests.processes import let_go_of_database
 
 
 def pytest_configure(config):
@@ -26,10 +25,8 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup):
-    """What async tests ask the database runs in a thread that outlives them, and its connection would keep the test
-    database from being dropped. The gate closes it with each session; a test may ask something afterwards."""
     yield
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    let_go_of_database()
 
 
 @pytest.fixture(scope="session", autouse=True)
