@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from django.conf import settings
@@ -70,7 +70,12 @@ def refusal_of(host: str) -> str:
 
 def refusal_of_ip(address: IPAddress) -> str:
     """Why the console never connects to this IP address (link-local, cloud metadata, unspecified); "" when it may."""
-    networks = _refused_networks(tuple(settings.REFUSED_NETWORKS))
+    return _refusal_of_ip(address, tuple(settings.REFUSED_NETWORKS))
+
+
+@lru_cache(maxsize=4096)  # every contact asks, and there are few addresses
+def _refusal_of_ip(address: IPAddress, refused: tuple[str, ...]) -> str:
+    networks = _refused_networks(refused)
     for one in _destinations(address):
         if one.is_multicast or any(one in network for network in networks):
             return f"{address} is a link-local or metadata address; no environment is there."

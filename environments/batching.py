@@ -28,7 +28,7 @@ class Batcher(Generic[Item, Result]):
         self._queue.put_nowait((item, future))
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return await asyncio.shield(future)
+        return await future
 
     async def aclose(self) -> None:
         """Handle what is still queued, then stop."""
@@ -49,9 +49,11 @@ class Batcher(Generic[Item, Result]):
             except Exception as error:  # every submitter of the batch is told
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
-                if isinstance(result, Exception):
+                if future.cancelled():
+                    pass  # its submitter is gone
+                elif isinstance(result, Exception):
                     future.set_exception(result)
-                    future.exception()  # its submitter may be gone; that is no unseen error
+                    future.exception()  # its submitter may be about to go; that is no unseen error
                 else:
                     future.set_result(result)
                 self._queue.task_done()

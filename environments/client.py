@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -25,6 +26,7 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from django.conf import settings
+from multidict import CIMultiDict
 
 from environments.addresses import refusal_of, refusal_of_ip
 from environments.ledger import Opened
@@ -42,6 +44,8 @@ SMALL_ANSWER = 256 * 1024
 LONGEST_PART = 4 * 1024 * 1024  # of a file; a large one goes in parts, and memory stays flat
 PIECE = 256 * 1024  # of a part, handed to the network at once
 LONGEST_ETAG = 100
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)  # a call's own is its deadline
+HEADERS = CIMultiDict({"Accept": "application/json", "User-Agent": "lifetime-console"})
 ZIP = "application/zip"
 RESET = struct.pack("ii", 1, 0)  # linger for no time: closing resets the connection
 DATE_RESOLUTION = 2.0  # a Date header tells whole seconds, and may be cached for one
@@ -126,7 +130,6 @@ class Client:
     def __post_init__(self) -> None:
         self.lease_ends = self.opened.asked_at + self.opened.lease
         self.clock_offset = self.opened.clock_offset
-        self._measured: float | None = None
         self._token = ""
         self._http: aiohttp.ClientSession | None = None
         self._sockets: list[socket.socket] = []
@@ -385,14 +388,20 @@ class Client:
             bare = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
             if refusal := refusal_of(bare):
                 raise Unreachable(refusal)
-            connector = aiohttp.TCPConnector(resolver=self.resolver, ssl=self.ssl_context, limit=0, use_dns_cache=False)
+            connector = aiohttp.TCPConnector(
+                resolver=self.resolver,
+                ssl=self.ssl_context,
+                limit=0,
+                use_dns_cache=False,
+                socket_factory=self._socket,
+            )
             self._http = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=True,
                 trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                headers={"Accept": "application/json", "User-Agent": "lifetime-console"},
+                timeout=TIMEOUT,
+                headers=HEADERS,
             )
         return self._http
 
@@ -415,10 +424,8 @@ class Client:
 
     def _measure_clock(self, date: str, began: float) -> None:
         """Narrow the lower bound of (environment's clock - database's clock) by an answer's Date header."""
-        try:
-            there = parsedate_to_datetime(date)
-            there = there.replace(tzinfo=UTC) if there.tzinfo is None else there.astimezone(UTC)
-        except (ValueError, OverflowError):
+        there = _date(date)
+        if there is None:
             return
         now = time.monotonic()
         lower = (there - self._database_time(now)).total_seconds()
@@ -428,6 +435,16 @@ class Client:
         known = self.clock_offset
         if known is None or not lower <= known <= upper:
             self.clock_offset = lower
+
+
+@lru_cache(maxsize=64)  # whoever answers within the same second says the same
+def _date(header: str) -> datetime | None:
+    """The instant of a Date header, or None when it is none."""
+    try:
+        told = parsedate_to_datetime(header)
+        return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _step(response: aiohttp.ClientResponse) -> str:

@@ -56,7 +56,8 @@ def due(environments: Iterable[Environment]) -> dict[int, list[Delivery]]:
     found = list(environments)
     authentication = _authentication()
     enabled: dict[int, list[str]] = {}
-    previews = TechnicalPreview.objects.filter(environment__in=found, is_enabled=True, is_available=True)
+    ids = [environment.pk for environment in found]
+    previews = TechnicalPreview.objects.filter(environment__in=ids, is_enabled=True, is_available=True)
     for environment_id, key in previews.order_by("key").values_list("environment", "key"):
         enabled.setdefault(environment_id, []).append(key)
     permissions = PermissionModel(found)

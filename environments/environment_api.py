@@ -428,9 +428,12 @@ def refuse_duplicates(page: ApplicationsPage) -> None:
         raise Rejected(f"Two applications or modules have the same key, {most[0]}.")
 
 
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
 def canonical(body: Any) -> bytes:
     """JSON with sorted keys and no spaces, in UTF-8: equal bodies have equal digests on both sides."""
-    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _canonical_json(body).encode()
 
 
 def digest(body: bytes) -> str:

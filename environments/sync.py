@@ -194,12 +194,8 @@ class Result:
 
 def run(run_ids: Sequence[int]) -> None:
     """Carry out these runs: claim them, talk to their environments at once, store what came of each."""
-    errands = _claim(list(run_ids))
-    if not errands:
-        logger.info("Synchronizations %s are claimed already, or aborted", list(run_ids))
-        return
     _collect_garbage_less_often()
-    uvloop.run(_in_session(errands))
+    uvloop.run(_in_session(list(run_ids)))
 
 
 async def carry_out(session: gate.Session, run_ids: Sequence[int]) -> None:
@@ -228,8 +224,12 @@ def _collect_garbage_less_often() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-async def _in_session(errands: Sequence[Errand]) -> None:
+async def _in_session(run_ids: list[int]) -> None:
+    claiming = asyncio.create_task(sync_to_async(_claim)(run_ids))  # while the session connects
     async with gate.session() as session:
+        errands = await claiming
+        if not errands:
+            logger.info("Synchronizations %s are claimed already, or aborted", run_ids)
         await _carry_out(session, errands)
 
 
@@ -248,32 +248,34 @@ async def _carry_out(session: gate.Session, errands: Sequence[Errand]) -> None:
     await finishing.aclose()
 
 
+CLAIM = """
+WITH claimed AS (
+    UPDATE environments_syncrun SET status = 'running', started_at = clock_timestamp()
+    WHERE id = ANY(%s) AND status = 'queued' RETURNING id, environment_id, is_full
+)
+SELECT c.id, c.environment_id, c.is_full, s.etag, s.digests, s.applied, s.applications_cursor
+FROM claimed c JOIN environments_syncstate s ON s.environment_id = c.environment_id
+"""
+
+
 def _claim(run_ids: list[int]) -> list[Errand]:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE environments_syncrun SET status = 'running', started_at = clock_timestamp() "
-            "WHERE id = ANY(%s) AND status = 'queued' RETURNING id, environment_id, is_full",
-            [run_ids],
-        )
+        cursor.execute(CLAIM, [run_ids])
         claimed = cursor.fetchall()
-    environments = Environment.objects.select_related("sync_state").in_bulk([row[1] for row in claimed])
-    bodies = deliveries.due(environments.values())
-    errands = []
-    for run_id, environment_id, is_full in claimed:
-        state = environments[environment_id].sync_state
-        errands.append(
-            Errand(
-                run_id=run_id,
-                environment_id=environment_id,
-                is_full=is_full,
-                etag=state.etag,
-                digests=state.digests,
-                applied=state.applied,
-                cursor=state.applications_cursor,
-                deliveries=bodies[environment_id],
-            )
+    bodies = deliveries.due(Environment.objects.in_bulk([row[1] for row in claimed]).values())
+    return [
+        Errand(
+            run_id=run_id,
+            environment_id=environment_id,
+            is_full=is_full,
+            etag=etag,
+            digests=json.loads(digests),
+            applied=json.loads(applied),
+            cursor=cursor,
+            deliveries=bodies[environment_id],
         )
-    return errands
+        for run_id, environment_id, is_full, etag, digests, applied, cursor in claimed
+    ]
 
 
 async def _attempt(session: gate.Session, errand: Errand) -> Result:

@@ -3,10 +3,9 @@ import signal
 from datetime import timedelta
 
 import pytest
-from asgiref.sync import SyncToAsync
 from django.apps import apps
 from django.conf import settings as console_settings
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.test import TransactionTestCase
 from django.utils import timezone
 from django_q.models import Schedule
@@ -14,6 +13,7 @@ from django_q.models import Schedule
 from lifetime import database
 from tests.factories import create_user
 from tests.platforms import places, platform  # noqa: F401 (fixtures)
+from tests.processes import let_go_of_database
 
 
 def pytest_configure(config):
@@ -30,12 +30,10 @@ def pytest_unconfigure(config):
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup, django_db_blocker):
-    """What async tests ask the database runs in a thread that outlives them, and its connection would keep the test
-    database from being dropped. The gate closes it with each session; a test may ask something afterwards."""
     with django_db_blocker.unblock():  # no worker runs beside the tests, and no page shall say so after some minutes
         Schedule.objects.update(next_run=timezone.now() + timedelta(days=1))
     yield
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    let_go_of_database()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+from asgiref.sync import SyncToAsync
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,12 @@ def surroundings() -> dict[str, str]:
         "LIFETIME_SECRET_KEY": settings.SECRET_KEY,
         "LIFETIME_ENCRYPTION_KEYS": ",".join(settings.ENCRYPTION_KEYS),
     }
+
+
+def let_go_of_database() -> None:
+    """Close the connection of the thread in which async code asks the database. It outlives the gate's sessions and
+    would keep the test database from being dropped."""
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 class Process:

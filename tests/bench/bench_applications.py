@@ -25,6 +25,8 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
+    from tests.processes import let_go_of_database
+
     wanted = sys.argv[1:] or ["matrix", "sync"]
     name = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_applications"
@@ -35,6 +37,7 @@ def main() -> None:
         if "matrix" in wanted:
             _matrix()
     finally:
+        let_go_of_database()
         connection.creation.destroy_test_db(name, verbosity=0)
 
 

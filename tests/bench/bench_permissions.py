@@ -31,6 +31,7 @@ def main() -> None:
 
     from tests.factories import create_environment
     from tests.platforms import Platform
+    from tests.processes import let_go_of_database
 
     name = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_permissions"
@@ -48,6 +49,7 @@ def main() -> None:
             _pages(environments)
         print(f"largest memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
     finally:
+        let_go_of_database()
         connection.creation.destroy_test_db(name, verbosity=0)
 
 

@@ -74,7 +74,7 @@ def _measure() -> None:
                 window = maintenance.enable(environment, by=actor(), reason="Upgrade")
                 returned.append(time.perf_counter() - began)
                 while MaintenanceWindow.objects.get(pk=window.pk).quiet_at is None:
-                    time.sleep(0.002)
+                    time.sleep(0.01)  # the row tells when; asking more often takes the processor from the others
                     if time.perf_counter() - began > 1:  # a goodbye was lost: then somebody has to see the lease end
                         maintenance.settle()
                 window.refresh_from_db()

@@ -27,12 +27,15 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
+    from tests.processes import let_go_of_database
+
     name = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = "bench_transfer"
     connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
     try:
         _measure()
     finally:
+        let_go_of_database()
         connection.creation.destroy_test_db(name, verbosity=0)
 
 

@@ -1,6 +1,7 @@
 """The six rules of the gate, against a real platform over HTTP and a real PostgreSQL."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -487,3 +488,43 @@ async def test_fifty_slow_calls_end_together(platform):
     assert window.contacts_cut == 50
     environment = await Environment.objects.aget(pk=environment.pk)
     assert environment.epoch == 2
+
+
+async def test_what_a_cut_call_still_had_to_send_is_dropped():
+    """An environment that is slow to read must not go on receiving when its window is quiet."""
+    goes_on, read, ended = asyncio.Event(), [], asyncio.Event()
+
+    async def serve(reader, writer):
+        if (await reader.readline()).startswith(b"DELETE"):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        else:
+            await goes_on.wait()
+            with suppress(ConnectionError):
+                while piece := await reader.read(65_536):
+                    read.append(len(piece))
+            ended.set()
+        writer.close()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    server = await asyncio.start_server(serve, sock=listener, limit=4096)
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    environment = await sync_to_async(create_environment)(address=address)
+    package = bytes(gate.LONGEST_PART)
+
+    async def send(session):
+        async with session.contact(environment.pk, Purpose.DEPLOY) as client:
+            await client.put_part("/packages/sha256:0", package, start=0, total=len(package))
+
+    async with server, gate.session() as session:
+        sending = await in_background(send(session))
+        await asyncio.sleep(0.3)
+        window = await enable(environment, by=actor(), reason="Upgrade")
+        with suppress(gate.CalledOff):
+            await sending
+        await until(lambda: MaintenanceWindow.objects.get(pk=window.pk).quiet_at is not None)
+        goes_on.set()
+        await asyncio.wait_for(ended.wait(), 10)
+
+    assert sum(read) < 65_536  # what had reached it
