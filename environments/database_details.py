@@ -11,6 +11,7 @@ from environments.environment_api import DatabaseConnection, DatabaseProvider
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}", re.ASCII)
 SECRET = re.compile("passw|pwd|secret|token", re.IGNORECASE)
 LONGEST = {"username": 200, "password": 1000, "description": 4000}
+LONGEST_VALUE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,8 @@ def check(
     present: DatabaseConnection | None,
 ) -> None:
     """Raise ValidationError by field, by what the environment said of itself last. It decides; this spares the way."""
-    if not NAME.fullmatch(wanted.name):
-        text = "Begin with a letter; then letters, digits and underscores, 50 characters at most."
-        raise ValidationError({"name": text})
+    if not wanted.name:
+        raise ValidationError({"name": "Give it a name."})
     namesakes = [one for one in connections if one.name.casefold() == wanted.name.casefold()]
     if any(one.key != (present and present.key) for one in namesakes):
         raise ValidationError({"name": "Another connection of this environment has this name."})
@@ -63,7 +63,10 @@ def check(
 
 
 def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present: DatabaseConnection | None) -> None:
-    """As `check`, of everything but the name."""
+    """As `check`, of what may have no name."""
+    if wanted.name and not NAME.fullmatch(wanted.name):
+        text = "Begin with a letter; then letters, digits and underscores, 50 characters at most."
+        raise ValidationError({"name": text})
     for field, longest in LONGEST.items():
         if len(getattr(wanted, field) or "") > longest:
             raise ValidationError({field: f"At most {longest:,} characters."})
@@ -75,9 +78,11 @@ def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present
     if provider is None:
         raise ValidationError({"provider": f"The environment offers {_offered(providers)}."})
     allowed = {one.name: one for one in provider.parameters}
-    for name in wanted.parameters:
+    for name, value in wanted.parameters.items():
         if name not in allowed:
             raise ValidationError({"parameters": f"{provider.name} has no {name}; it has {', '.join(allowed)}."})
+        if len(value) > LONGEST_VALUE or not value.isprintable():
+            raise ValidationError({"parameters": f"Write {name} with {LONGEST_VALUE} characters at most."})
     for name, one in allowed.items():
         if one.is_required and name not in wanted.parameters:
             raise ValidationError({"parameters": f"{provider.name} needs {name}: {one.description}"})

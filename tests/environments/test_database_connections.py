@@ -186,6 +186,7 @@ def test_who_has_not_seen_a_change_is_refused_here_and_there(environment, platfo
         ({"parameters": {**NOWHERE, "Password": "x"}}, "parameters"),
         ({"provider": "sqlite", "parameters": {"file": "x.db"}}, "username"),
         ({"description": "x" * 4001}, "description"),
+        ({"parameters": {**NOWHERE, "database": "x" * 501}}, "parameters"),
     ],
 )
 def test_what_could_not_be_is_refused_beside_its_field(environment, changes, field):
@@ -237,6 +238,19 @@ def test_a_password_is_wiped_when_maintenance_mode_aborts(environment):
     maintenance.enable(environment, by=actor(), reason="Upgrade")
     task.refresh_from_db()
     assert (task.status, task.sealed_secrets) == (TaskStatus.ABORTED, "")
+
+
+@OWN_PROCESS
+def test_what_was_done_counts_though_the_environment_does_not_say_what_it_has(environment, platform):
+    platform.behave(paths=["/database-providers"], fail="status:503")
+    task = database_connections.save(environment, wanted(), by=actor())
+    carry_out()
+
+    task.refresh_from_db()
+    assert (task.status, task.result) == (TaskStatus.FINISHED, None)
+    assert messages() == ["Added database connection 'Orders' in environment 'Development'"]
+    assert database_connections.of(environment).connections == []  # as it said last
+    assert len(platform.call("GET", "/database-connections").json["connections"]) == 1
 
 
 @OWN_PROCESS
