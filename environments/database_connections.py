@@ -122,15 +122,16 @@ def save(
         application_tasks.admit(SAVE, environment)
         known = of(environment)
         present = known.find(key, revision) if key else None
-        check(wanted, known.connections, known.providers, present)
+        provider = check(wanted, known.connections, known.providers, present)
+        password = wanted.password if provider.has_login else ""  # one that is stored goes
         parameters: dict[str, Any] = {
             **_details(wanted),
             "description": wanted.description,
-            "sets_password": wanted.password is not None,
+            "sets_password": password is not None,
         }
         if present:
             parameters |= {"key": str(present.key), "revision": present.revision, "was": present.name}
-        return _queue(SAVE, environment, parameters, by=by, password=wanted.password)
+        return _queue(SAVE, environment, parameters, by=by, password=password)
 
 
 def permit(
@@ -311,7 +312,7 @@ def _saved(task: ApplicationTask, told: Told | None) -> list[log.Entry]:
     if permission := task.parameters.get("permission"):
         return [_entry(task, f"Changed the permissions on {_said(task)}: {permission}")]
     renamed = f", named '{was}' before" if was != name else ""
-    password = ", with another password" if task.parameters["sets_password"] else ""
+    password = ", with another password" if task.sealed_secrets else ""
     return [_entry(task, f"Changed {_said(task)}{renamed}{password}")]
 
 

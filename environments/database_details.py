@@ -52,17 +52,19 @@ def check(
     connections: Sequence[DatabaseConnection],
     providers: Sequence[DatabaseProvider],
     present: DatabaseConnection | None,
-) -> None:
-    """Raise ValidationError by field, by what the environment said of itself last. It decides; this spares the way."""
+) -> DatabaseProvider:
+    """Its provider. Raises ValidationError by field, by what the environment said last; the environment decides."""
     if not wanted.name:
         raise ValidationError({"name": "Give it a name."})
     namesakes = [one for one in connections if one.name.casefold() == wanted.name.casefold()]
     if any(one.key != (present and present.key) for one in namesakes):
         raise ValidationError({"name": "Another connection of this environment has this name."})
-    check_details(wanted, providers, present)
+    return check_details(wanted, providers, present)
 
 
-def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present: DatabaseConnection | None) -> None:
+def check_details(
+    wanted: Wanted, providers: Sequence[DatabaseProvider], present: DatabaseConnection | None
+) -> DatabaseProvider:
     """As `check`, of what may have no name."""
     if wanted.name and not NAME.fullmatch(wanted.name):
         text = "Begin with a letter; then letters, digits and underscores, 50 characters at most."
@@ -90,10 +92,12 @@ def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present
         raise ValidationError({"username": f"{provider.name} needs one."})
     if not provider.has_login and (wanted.username or wanted.password):
         raise ValidationError({"username": f"{provider.name} takes no username and no password."})
-    if present and present.has_password and wanted.password is None and wanted.is_elsewhere(present):
+    is_kept = bool(present and present.has_password and wanted.password is None and provider.has_login)
+    if present and is_kept and wanted.is_elsewhere(present):
         raise ValidationError(
             {"password": "Give it again: the stored one is not sent elsewhere, or for another username."}
         )
+    return provider
 
 
 def _offered(providers: Sequence[DatabaseProvider]) -> str:

@@ -76,6 +76,7 @@ def test_a_connection_is_added_changed_and_deleted(environment, platform):
     database_connections.save(environment, change, by=actor(), key=first.key, revision=1)
     carry_out()
     [second] = database_connections.of(environment).connections
+    assert "password" not in messages()[-1]
     assert (second.name, second.description, second.has_password, second.revision) == ("Sales", "Since 2026", True, 2)
 
     database_connections.delete(environment, second.key, by=actor(), revision=2)
@@ -202,6 +203,16 @@ def test_a_stored_password_is_not_sent_elsewhere(environment):
     for ask in (database_connections.save, database_connections.request_test):
         with pytest.raises(ValidationError, match="Give it again"):
             ask(environment, elsewhere, by=actor(), key=there.key)
+
+
+def test_a_provider_without_log_in_takes_the_stored_password_away(environment):
+    there = save(environment)
+    file = wanted(provider="sqlite", username="", password=None, parameters={"file": "orders.sqlite3"})
+    database_connections.save(environment, file, by=actor(), key=there.key)
+    carry_out()
+
+    [now] = database_connections.of(environment).connections
+    assert (now.provider, now.has_password) == ("sqlite", False)
 
 
 def test_parameters_are_read_in_lines_and_with_semicolons():
