@@ -4,6 +4,7 @@ The console keeps what the environment last said of them, never a password: that
 there, and wiped when the task ends. The environment refuses a change that is based on what is not so any more.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ from environments.environment_api import (
 from environments.models import ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
 from lifetime.models import Role, User
 
+logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Told = dict[str, Any]  # "connections" and "providers", as JSON
 
@@ -80,9 +82,9 @@ def of(environment: Environment) -> Known:
     tasks = ApplicationTask.objects.filter(environment=environment, requested_at__gt=timezone.now() - REMEMBERED)
     tasks = tasks.newest_first().defer("sealed_secrets")
     saying = tasks.filter(kind__in=SAYING)
-    told = saying.filter(status=TaskStatus.FINISHED).order_by("-ended_at", "-pk").first()
+    told = saying.filter(status=TaskStatus.FINISHED, result__isnull=False).order_by("-ended_at", "-pk").first()
     since = saying.filter(pk__gt=told.pk) if told else saying
-    result: Told = told.result if told and told.result else {"connections": [], "providers": []}
+    result: Any = told.result if told else {"connections": [], "providers": []}
     connections = DatabaseConnections.model_validate(result).connections
     revisions = {str(one.key): one.revision for one in connections}
     tests: dict[str, ApplicationTask] = {}
@@ -120,15 +122,16 @@ def save(
         application_tasks.admit(SAVE, environment)
         known = of(environment)
         present = known.find(key, revision) if key else None
-        check(wanted, known.connections, known.providers, present)
+        provider = check(wanted, known.connections, known.providers, present)
+        password = wanted.password if provider.has_login else ""  # one that is stored goes
         parameters: dict[str, Any] = {
             **_details(wanted),
             "description": wanted.description,
-            "sets_password": wanted.password is not None,
+            "sets_password": password is not None,
         }
         if present:
             parameters |= {"key": str(present.key), "revision": present.revision, "was": present.name}
-        return _queue(SAVE, environment, parameters, by=by, password=wanted.password)
+        return _queue(SAVE, environment, parameters, by=by, password=password)
 
 
 def permit(
@@ -247,12 +250,21 @@ async def _told(client: gate.Client) -> Told:
     return {**providers.model_dump(mode="json"), **connections.model_dump(mode="json")}
 
 
+async def _told_after(client: gate.Client) -> Told | None:
+    """The same after something was done there, which is done though this may fail."""
+    try:
+        return await _told(client)
+    except (gate.Unreachable, gate.Rejected) as trouble:
+        logger.warning("What an environment has after a change is not known: %s", trouble)
+        return None
+
+
 async def _read(client: gate.Client, task: ApplicationTask) -> Told:
     return await _told(client)
 
 
 @_keeping_silent
-async def _save(client: gate.Client, task: ApplicationTask) -> Told:
+async def _save(client: gate.Client, task: ApplicationTask) -> Told | None:
     """Safe to ask twice: a new connection gets the task's own key, a changed one has a revision."""
     names = ("name", "provider", "description", "username", "parameters")
     body = {name: task.parameters[name] for name in names}
@@ -264,16 +276,16 @@ async def _save(client: gate.Client, task: ApplicationTask) -> Told:
         await client.put(f"{PATH}/{key}", canonical({**body, "revision": task.parameters["revision"]}))
     else:
         await client.post(PATH, canonical({**body, "key": str(task.key)}))
-    return await _told(client)
+    return await _told_after(client)
 
 
-async def _delete(client: gate.Client, task: ApplicationTask) -> Told:
+async def _delete(client: gate.Client, task: ApplicationTask) -> Told | None:
     try:
         await client.delete(f"{PATH}/{task.parameters['key']}?revision={task.parameters['revision']}")
     except gate.Rejected as rejection:
         if rejection.code != "connection-unknown":
             raise
-    return await _told(client)
+    return await _told_after(client)
 
 
 @_keeping_silent
@@ -292,7 +304,7 @@ def _keep(task: ApplicationTask, told: Told) -> list[log.Entry]:
     return []
 
 
-def _saved(task: ApplicationTask, told: Told) -> list[log.Entry]:
+def _saved(task: ApplicationTask, told: Told | None) -> list[log.Entry]:
     task.result = told
     was, name = task.parameters.get("was"), task.parameters["name"]
     if was is None:
@@ -300,11 +312,11 @@ def _saved(task: ApplicationTask, told: Told) -> list[log.Entry]:
     if permission := task.parameters.get("permission"):
         return [_entry(task, f"Changed the permissions on {_said(task)}: {permission}")]
     renamed = f", named '{was}' before" if was != name else ""
-    password = ", with another password" if task.parameters["sets_password"] else ""
+    password = ", with another password" if task.sealed_secrets else ""
     return [_entry(task, f"Changed {_said(task)}{renamed}{password}")]
 
 
-def _deleted(task: ApplicationTask, told: Told) -> list[log.Entry]:
+def _deleted(task: ApplicationTask, told: Told | None) -> list[log.Entry]:
     task.result = told
     return [_entry(task, f"Deleted {_said(task)}")]
 
@@ -342,7 +354,7 @@ def _entry(
 READ: Work[Told] = Work(
     kind=TaskKind.READ_DATABASES, operation=None, purpose=Purpose.APPLICATION, converse=_read, store=_keep
 )
-SAVE: Work[Told] = Work(
+SAVE: Work[Told | None] = Work(
     kind=TaskKind.SAVE_DATABASE,
     operation=None,
     purpose=Purpose.APPLICATION,
@@ -350,7 +362,7 @@ SAVE: Work[Told] = Work(
     store=_saved,
     failed=_failed,
 )
-DELETE: Work[Told] = Work(
+DELETE: Work[Told | None] = Work(
     kind=TaskKind.DELETE_DATABASE,
     operation=None,
     purpose=Purpose.APPLICATION,

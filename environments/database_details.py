@@ -11,6 +11,7 @@ from environments.environment_api import DatabaseConnection, DatabaseProvider
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,49}", re.ASCII)
 SECRET = re.compile("passw|pwd|secret|token", re.IGNORECASE)
 LONGEST = {"username": 200, "password": 1000, "description": 4000}
+LONGEST_VALUE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +52,23 @@ def check(
     connections: Sequence[DatabaseConnection],
     providers: Sequence[DatabaseProvider],
     present: DatabaseConnection | None,
-) -> None:
-    """Raise ValidationError by field, by what the environment said of itself last. It decides; this spares the way."""
-    if not NAME.fullmatch(wanted.name):
-        text = "Begin with a letter; then letters, digits and underscores, 50 characters at most."
-        raise ValidationError({"name": text})
+) -> DatabaseProvider:
+    """Its provider. Raises ValidationError by field, by what the environment said last; the environment decides."""
+    if not wanted.name:
+        raise ValidationError({"name": "Give it a name."})
     namesakes = [one for one in connections if one.name.casefold() == wanted.name.casefold()]
     if any(one.key != (present and present.key) for one in namesakes):
         raise ValidationError({"name": "Another connection of this environment has this name."})
-    check_details(wanted, providers, present)
+    return check_details(wanted, providers, present)
 
 
-def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present: DatabaseConnection | None) -> None:
-    """As `check`, of everything but the name."""
+def check_details(
+    wanted: Wanted, providers: Sequence[DatabaseProvider], present: DatabaseConnection | None
+) -> DatabaseProvider:
+    """As `check`, of what may have no name."""
+    if wanted.name and not NAME.fullmatch(wanted.name):
+        text = "Begin with a letter; then letters, digits and underscores, 50 characters at most."
+        raise ValidationError({"name": text})
     for field, longest in LONGEST.items():
         if len(getattr(wanted, field) or "") > longest:
             raise ValidationError({field: f"At most {longest:,} characters."})
@@ -75,9 +80,11 @@ def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present
     if provider is None:
         raise ValidationError({"provider": f"The environment offers {_offered(providers)}."})
     allowed = {one.name: one for one in provider.parameters}
-    for name in wanted.parameters:
+    for name, value in wanted.parameters.items():
         if name not in allowed:
             raise ValidationError({"parameters": f"{provider.name} has no {name}; it has {', '.join(allowed)}."})
+        if len(value) > LONGEST_VALUE or not value.isprintable():
+            raise ValidationError({"parameters": f"Write {name} with {LONGEST_VALUE} characters at most."})
     for name, one in allowed.items():
         if one.is_required and name not in wanted.parameters:
             raise ValidationError({"parameters": f"{provider.name} needs {name}: {one.description}"})
@@ -85,10 +92,12 @@ def check_details(wanted: Wanted, providers: Sequence[DatabaseProvider], present
         raise ValidationError({"username": f"{provider.name} needs one."})
     if not provider.has_login and (wanted.username or wanted.password):
         raise ValidationError({"username": f"{provider.name} takes no username and no password."})
-    if present and present.has_password and wanted.password is None and wanted.is_elsewhere(present):
+    is_kept = bool(present and present.has_password and wanted.password is None and provider.has_login)
+    if present and is_kept and wanted.is_elsewhere(present):
         raise ValidationError(
             {"password": "Give it again: the stored one is not sent elsewhere, or for another username."}
         )
+    return provider
 
 
 def _offered(providers: Sequence[DatabaseProvider]) -> str:

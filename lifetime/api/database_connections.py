@@ -15,7 +15,7 @@ from environments.database_details import written as written_parameters
 from environments.environment_api import DatabaseConnection
 from environments.models import ApplicationTask, Environment
 from lifetime.api import places, waiting
-from lifetime.api.answers import answer, errors, nothing, written
+from lifetime.api.answers import Failed, answer, errors, nothing, written
 from lifetime.api.request import ApiRequest, actor
 from lifetime.api.schema import Body
 from lifetime.policy import Action
@@ -129,7 +129,8 @@ def delete_database_connection(request: ApiRequest, environment: UUID, connectio
     found = places.environment(request, environment, Action.MANAGE_DATABASES)
     with waiting.place():
         present = named(asked(request, found), connection)
-        _done(database_connections.delete(found, present.key, by=actor(request), revision=present.revision))
+        task = database_connections.delete(found, present.key, by=actor(request), revision=present.revision)
+        waiting.until_over(task)
     return nothing()
 
 
@@ -175,7 +176,10 @@ def asked(request: ApiRequest, environment: Environment) -> Known:
 
 def _done(task: ApplicationTask) -> Known:
     """What the environment has when the task has gone well."""
-    return database_connections.of(waiting.until_over(task).environment)
+    over = waiting.until_over(task)
+    if over.result is None:
+        raise Failed(f"{over.environment} has done it, but did not say what it has now. Look again; do not repeat it.")
+    return database_connections.of(over.environment)
 
 
 def _find(known: Known, name: str) -> DatabaseConnection | None:

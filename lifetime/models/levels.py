@@ -29,7 +29,7 @@ ADDS = {
     Level.MONITOR: "Monitors applications and their logs, and uses what others made public.",
     Level.OPEN: "Opens applications in Service Studio and debugs them.",
     Level.CHANGE: "Changes, tags and deploys applications, and changes their settings.",
-    Level.FULL_CONTROL: "Changes the environment itself in its Service Center.",
+    Level.FULL_CONTROL: "Changes the environment itself in its Service Center, and its database connections.",
 }
 
 

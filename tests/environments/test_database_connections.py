@@ -76,6 +76,7 @@ def test_a_connection_is_added_changed_and_deleted(environment, platform):
     database_connections.save(environment, change, by=actor(), key=first.key, revision=1)
     carry_out()
     [second] = database_connections.of(environment).connections
+    assert "password" not in messages()[-1]
     assert (second.name, second.description, second.has_password, second.revision) == ("Sales", "Since 2026", True, 2)
 
     database_connections.delete(environment, second.key, by=actor(), revision=2)
@@ -186,6 +187,7 @@ def test_who_has_not_seen_a_change_is_refused_here_and_there(environment, platfo
         ({"parameters": {**NOWHERE, "Password": "x"}}, "parameters"),
         ({"provider": "sqlite", "parameters": {"file": "x.db"}}, "username"),
         ({"description": "x" * 4001}, "description"),
+        ({"parameters": {**NOWHERE, "database": "x" * 501}}, "parameters"),
     ],
 )
 def test_what_could_not_be_is_refused_beside_its_field(environment, changes, field):
@@ -201,6 +203,16 @@ def test_a_stored_password_is_not_sent_elsewhere(environment):
     for ask in (database_connections.save, database_connections.request_test):
         with pytest.raises(ValidationError, match="Give it again"):
             ask(environment, elsewhere, by=actor(), key=there.key)
+
+
+def test_a_provider_without_log_in_takes_the_stored_password_away(environment):
+    there = save(environment)
+    file = wanted(provider="sqlite", username="", password=None, parameters={"file": "orders.sqlite3"})
+    database_connections.save(environment, file, by=actor(), key=there.key)
+    carry_out()
+
+    [now] = database_connections.of(environment).connections
+    assert (now.provider, now.has_password) == ("sqlite", False)
 
 
 def test_parameters_are_read_in_lines_and_with_semicolons():
@@ -237,6 +249,19 @@ def test_a_password_is_wiped_when_maintenance_mode_aborts(environment):
     maintenance.enable(environment, by=actor(), reason="Upgrade")
     task.refresh_from_db()
     assert (task.status, task.sealed_secrets) == (TaskStatus.ABORTED, "")
+
+
+@OWN_PROCESS
+def test_what_was_done_counts_though_the_environment_does_not_say_what_it_has(environment, platform):
+    platform.behave(paths=["/database-providers"], fail="status:503")
+    task = database_connections.save(environment, wanted(), by=actor())
+    carry_out()
+
+    task.refresh_from_db()
+    assert (task.status, task.result) == (TaskStatus.FINISHED, None)
+    assert messages() == ["Added database connection 'Orders' in environment 'Development'"]
+    assert database_connections.of(environment).connections == []  # as it said last
+    assert len(platform.call("GET", "/database-connections").json["connections"]) == 1
 
 
 @OWN_PROCESS

@@ -59,7 +59,7 @@ def test_connections_are_listed_added_changed_and_deleted(path):
 def test_what_is_wrong_is_said(path):
     caller = create_caller()
     with working():
-        refused(caller.post(f"{path}/dbconnections", {}), 400, "Begin with a letter")
+        refused(caller.post(f"{path}/dbconnections", {}), 400, "Give it a name")
         refused(caller.post(f"{path}/dbconnections", {**ORDERS, "providerKey": "oracle"}), 400, "postgresql, sqlite")
         refused(caller.post(f"{path}/dbconnections", {**ORDERS, "dbConfigParams": "host"}), 400, "name=value")
         assert caller.post(f"{path}/dbconnections", ORDERS).status_code == 201
