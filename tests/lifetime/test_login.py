@@ -213,9 +213,16 @@ def test_logging_out_ends_the_session_and_takes_a_post(client):
 
 
 def test_a_session_that_ended_under_htmx_leaves_the_page(client):
-    response = client.get(reverse("lifetime:settings"), headers={"HX-Request": "true"}, follow=True)
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://testserver/plans/?drafts=on"}
+    response = client.get(reverse("lifetime:settings"), headers=headers, follow=True)
 
-    assert response.headers["HX-Redirect"] == "/login/"
+    assert response.headers["HX-Redirect"] == "/login/?next=%2Fplans%2F%3Fdrafts%3Don&ended=1"
+    page = client.get(response.headers["HX-Redirect"]).content.decode()
+    assert "Your session has ended" in page
+    assert 'name="next" value="/plans/?drafts=on"' in page
+    elsewhere = {"HX-Request": "true", "HX-Current-URL": "http://elsewhere.example/plans/"}
+    response = client.get(reverse("lifetime:login"), headers=elsewhere)
+    assert response.headers["HX-Redirect"] == "/login/?next=&ended=1"
 
 
 def test_the_session_key_changes_with_the_log_in(client):
