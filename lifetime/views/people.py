@@ -1,5 +1,7 @@
 """Log-in, log-out and a person's own settings."""
 
+from urllib.parse import urlencode
+
 from django.conf import settings as conf
 from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
@@ -29,7 +31,8 @@ def home(request: AuthenticatedRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def log_in(request: HttpRequest) -> HttpResponse:
     if getattr(request, "htmx", None):  # a session that ended while a page was open: leave the page, do not fill it
-        return HttpResponseClientRedirect(resolve_url("lifetime:login"))
+        back = urlencode({"next": request.htmx.current_url_abs_path or "", "ended": 1})  # type: ignore[attr-defined]
+        return HttpResponseClientRedirect(f"{resolve_url('lifetime:login')}?{back}")
     if request.user.is_authenticated:
         return HttpResponseRedirect(_next_page(request))
     form = LoginForm(request.POST or None)
@@ -42,6 +45,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "next": request.POST.get("next", request.GET.get("next", "")),
+        "has_ended": "ended" in request.GET,
         "provider": conf.OIDC_NAME if conf.OIDC_ISSUER else "",
     }
     return render(request, "lifetime/login.html", context, status=422 if form.is_bound else 200)

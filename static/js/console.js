@@ -168,6 +168,12 @@
     });
   }
 
+  // Where the tabs do not fit, the current one is in sight.
+  for (const tab of document.querySelectorAll(".tabs > [aria-current], .submenu > [aria-current]")) {
+    const row = tab.parentElement;
+    row.scrollLeft += tab.getBoundingClientRect().right - row.getBoundingClientRect().right;
+  }
+
   // Forms are sent once.
   document.addEventListener("submit", (event) => {
     const { target: form, submitter } = event;

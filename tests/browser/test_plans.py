@@ -171,6 +171,18 @@ def test_progress_is_accessible(signed_in_page, visit, live_server, route, appli
     screenshot(page, "plans-states-light")
 
 
+def test_how_a_plan_ended_is_read_in_a_narrow_window(signed_in_page, visit, route):
+    page = signed_in_page()
+    create_started_plan(*route, status="finished_with_warnings", ended_at=timezone.now())
+    page.set_viewport_size({"width": 320, "height": 640})
+
+    visit("/plans/")
+
+    badge = page.locator(".plan-list .badge").bounding_box()
+    table = page.locator(".plan-list").bounding_box()
+    assert badge["x"] + badge["width"] <= table["x"] + table["width"]
+
+
 def test_dialogs_are_accessible(signed_in_page, visit, live_server, route, applications):
     page = signed_in_page(create_user(name="Ada Lovelace", username="ada", theme="light"))
     plan = create_plan(*route, applications=applications[:2])

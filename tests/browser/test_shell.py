@@ -141,3 +141,19 @@ def test_people_without_rights_see_no_tabs_they_cannot_open(signed_in_page, visi
     expect(page.locator(".problem__message")).to_contain_text("Manage Infrastructure and Users")
     assert_accessible(page)
     screenshot(page, "403", whole=False)
+
+
+def test_the_bar_fits_narrow_windows(signed_in_page, visit):
+    page = signed_in_page()
+    page.set_viewport_size({"width": 768, "height": 800})
+    visit("/users/")
+    brand, menu = (page.locator(part).bounding_box() for part in (".brand", ".bar__end"))
+    assert menu["y"] < brand["y"] + brand["height"]
+
+    page.set_viewport_size(NARROW)
+    visit("/users/")
+
+    current = page.locator(".tabs__tab[aria-current]").bounding_box()
+    assert current["x"] >= 0
+    assert current["x"] + current["width"] <= 320
+    screenshot(page, "bar-narrow", whole=False)

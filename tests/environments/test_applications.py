@@ -155,6 +155,7 @@ def test_nobody_is_offered_the_team_of_an_application_that_they_do_not_see(clien
 
 def test_empty_states_say_what_to_do(look):
     assert "No environment" in look().content.decode()
+    assert "Go to Infrastructure" in look(path="applications:create").content.decode()
     create_environment()
     assert "first synchronization" in look().content.decode()
 

@@ -104,4 +104,6 @@ def test_strangers_readers_and_wrong_methods(client):
 
 
 def test_without_environments_the_page_says_so(client, user):
-    assert "No environments" in client.get(url("blocked-addresses")).content.decode()
+    empty = client.get(url("blocked-addresses")).content.decode()
+    assert "No environments" in empty
+    assert "Go to Infrastructure" in empty

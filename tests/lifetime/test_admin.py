@@ -42,6 +42,12 @@ def test_support_staff_look_and_change_nothing(client, support, model):
         assert client.post(f"/admin/lifetime/{model}/{one.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
+def test_the_pages_have_the_icon_of_the_console(client, support):
+    client.force_login(support)
+
+    assert "img/favicon" in client.get("/admin/").content.decode()
+
+
 def test_levels_and_tokens_are_seen_without_their_hash(client, support):
     create_environment(name="Development")
     client.force_login(support)

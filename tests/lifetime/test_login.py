@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -60,6 +61,18 @@ def test_a_page_asked_for_before_comes_after(client):
     assert asked.headers["Location"] == "/login/?next=/settings/"
 
     assert log_in(client, query_params={"next": "/settings/"}).headers["Location"] == "/settings/"
+
+
+def test_a_session_that_ended_under_a_form_leads_back_to_the_page_of_the_form(client):
+    create_user(username="ada")
+    page = "http://testserver/plans/?drafts=on"
+    asked = client.post(reverse("lifetime:set-theme"), {"theme": "dark"}, headers={"Referer": page})
+    assert asked.headers["Location"] == f"/login/?{urlencode({'next': page, 'ended': 1})}"
+
+    assert log_in(client, query_params={"next": page}).headers["Location"] == page
+    opened = client.get(reverse("lifetime:set-theme"))
+    assert (opened.status_code, opened.headers["Allow"]) == (405, "POST")
+    assert "it shows nothing by itself" in opened.content.decode()
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
@@ -213,9 +226,16 @@ def test_logging_out_ends_the_session_and_takes_a_post(client):
 
 
 def test_a_session_that_ended_under_htmx_leaves_the_page(client):
-    response = client.get(reverse("lifetime:settings"), headers={"HX-Request": "true"}, follow=True)
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://testserver/plans/?drafts=on"}
+    response = client.get(reverse("lifetime:settings"), headers=headers, follow=True)
 
-    assert response.headers["HX-Redirect"] == "/login/"
+    assert response.headers["HX-Redirect"] == "/login/?next=%2Fplans%2F%3Fdrafts%3Don&ended=1"
+    page = client.get(response.headers["HX-Redirect"]).content.decode()
+    assert "Your session has ended" in page
+    assert 'name="next" value="/plans/?drafts=on"' in page
+    elsewhere = {"HX-Request": "true", "HX-Current-URL": "http://elsewhere.example/plans/"}
+    response = client.get(reverse("lifetime:login"), headers=elsewhere)
+    assert response.headers["HX-Redirect"] == "/login/?next=&ended=1"
 
 
 def test_the_session_key_changes_with_the_log_in(client):

@@ -33,7 +33,8 @@ def choose_environment(request: AuthenticatedRequest) -> HttpResponse:
     choices = [
         (one, policy.may(request.user, OPERATION, one, permissions=sight.permissions)) for one in sight.environments
     ]
-    return render(request, "applications/create.html", {"choices": choices})
+    context = {"choices": choices, "may_view_infrastructure": policy.may(request.user, Action.VIEW_INFRASTRUCTURE)}
+    return render(request, "applications/create.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -21,7 +21,11 @@ def choose(request: AuthenticatedRequest) -> HttpResponse:
     first = Environment.objects.registered().in_order().first()
     if first is not None:
         return redirect("settings:blocked", first.key)
-    return render(request, "environments/settings/blocked_addresses.html", {"environments": []})
+    return render(
+        request,
+        "environments/settings/blocked_addresses.html",
+        {"environments": [], "may_view_infrastructure": policy.may(request.user, Action.VIEW_INFRASTRUCTURE)},
+    )
 
 
 @require_safe
