@@ -320,7 +320,7 @@ def test_the_number_of_queries_is_constant(client, reader, filters):
     )
     chains.append(chains.event(now, message=f"{n}1", succeeded=False) for n in range(60))
 
-    assert queries() == few < 13
+    assert queries() == few < 14
 
 
 def test_a_search_that_takes_too_long_is_given_up_and_explained(client, reader, many, monkeypatch):
