@@ -17,7 +17,7 @@ from audit.models import AuditEvent
 from environments import authentication, maintenance, outside, provider_tests, tasks
 from environments.models import ProviderTest
 from tests.environments import directory as directories
-from tests.environments.test_authentication import OIDC, SECRET, create, url, user  # noqa: F401
+from tests.environments.test_authentication import OIDC, SECRET, create, url
 from tests.factories import actor, create_environment, create_user
 
 pytestmark = pytest.mark.django_db
@@ -103,7 +103,7 @@ def texts(test, kind="error"):
     return [one["text"] for one in test.findings if one["kind"] == kind]
 
 
-def test_the_page_asks_a_worker_and_shows_what_it_found(client, user, login):  # noqa: F811
+def test_the_page_asks_a_worker_and_shows_what_it_found(client, user, login):
     maintenance.enable(create_environment(name="Other"), by=actor(), reason="Upgrade")  # a provider is no environment
     provider = create(well_known_url=login.address)
     assert "Not tested since it was saved last" in client.get(url("provider", provider.key)).content.decode()
@@ -142,7 +142,7 @@ def test_a_change_forgets_what_was_found(login):
     assert not ProviderTest.objects.exists()
 
 
-def test_a_test_that_nobody_works_on_is_said_to_be_lost_and_made_again(client, user, login):  # noqa: F811
+def test_a_test_that_nobody_works_on_is_said_to_be_lost_and_made_again(client, user, login):
     provider = create(well_known_url=login.address)
     lost = provider_tests.request(provider, by=actor())
     ProviderTest.objects.update(status="running", requested_at=timezone.now() - timedelta(minutes=5))

@@ -306,7 +306,8 @@ def test_a_store_of_an_earlier_release_is_brought_up(tmp_path):
         platform.stop()
         with sqlite3.connect(tmp_path / "platform.sqlite3") as db:
             tables = ["content", "setting", "version", "package", "creation", "log_line", "block", "password", "event",
-                      "deployment", "deployment_line", "application_security", "version_removal"]  # fmt: skip
+                      "deployment", "deployment_line", "application_security", "version_removal",
+                      "database_connection"]  # fmt: skip
             for table in tables:
                 db.execute(f"DROP TABLE {table}")
             db.execute("PRAGMA user_version = 1")
