@@ -123,8 +123,9 @@ class Session:
         Raises InMaintenance or NotRegistered without contact, CalledOff when the contact was cancelled in the body,
         and lets through Unreachable and Rejected, which the client's calls raise.
 
-        `farewell` is awaited with the client when the contact is called off, and then only: what goes on in the
-        environment can be told to stop, within GRACE_SECONDS. Whether that was heard is for it to remember.
+        `farewell` is awaited with the client when the contact is called off, or ends when it should have been, and then
+        only: what goes on in the environment can be told to stop, within GRACE_SECONDS. Whether that was heard is for
+        it to remember.
         """
         wanted = Wanted(
             environment_id=environment_id, purpose=purpose, sync_run_id=sync_run_id, plan_number=plan_number
@@ -158,15 +159,19 @@ class Session:
             raise
         finally:
             live.is_ending = True
-            await _finish(self._end(live, Outcome.ABORTED if live.is_called_off else outcome))
+            await _finish(self._end(live, outcome))
 
     async def _end(self, live: _Live, outcome: Outcome) -> None:
         """Close the sockets, make sure that the far side serves nothing more of this contact, close its row."""
         client = live.client
         try:
             await client.hang_up()
-            if live.is_called_off and live.farewell is not None:
+            is_called_off = live.is_called_off
+            if live.farewell is not None and (is_called_off or await self._is_to_be_called_off(live)):
+                is_called_off = True
                 await self._say_farewell(client, live.farewell)
+            if is_called_off:
+                outcome = Outcome.ABORTED
             await client.end()
             standing = live.standing(outcome)
             if client.unanswered and not await self._say_goodbye(client):
@@ -184,6 +189,14 @@ class Session:
                 await self._settlements.submit(live.environment_id)
             except Exception as error:  # others settle, too
                 logger.warning("Environment %s was not settled here: %s", live.environment_id, error)
+
+    async def _is_to_be_called_off(self, live: _Live) -> bool:
+        """Whether the news is only late: what enabling maintenance mode changes besides may be seen first, and lead the
+        contact's owner to leave it."""
+        try:
+            return live.client.opened.id not in await self._ledger.renew([live.standing()])
+        except psycopg.Error:
+            return False
 
     async def _say_farewell(self, client: Client, farewell: Farewell) -> None:
         """Let the contact's owner tell the environment to stop; neither trouble nor slowness of it goes further."""

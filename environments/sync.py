@@ -440,15 +440,19 @@ GIVE_UP = """
 UPDATE environments_syncrun r
 SET status = 'failed', ended_at = clock_timestamp(), part = '',
     message = 'The worker that carried it out stopped answering. The next synchronization starts afresh.'
-WHERE r.status = 'running' AND r.started_at < clock_timestamp() - make_interval(secs => %s)
-  AND NOT EXISTS (SELECT FROM environments_contact c
-                  WHERE c.environment_id = r.environment_id AND c.sync_run_id = r.id AND c.closed_at IS NULL)
+WHERE r.status = 'running' AND NOT EXISTS (
+    SELECT FROM environments_contact c
+    WHERE c.environment_id = r.environment_id AND c.sync_run_id = r.id AND c.closed_at IS NULL)
+AND (r.started_at < clock_timestamp() - make_interval(secs => %s) OR EXISTS (
+    SELECT FROM environments_contact c
+    WHERE c.environment_id = r.environment_id AND c.sync_run_id = r.id AND c.outcome = 'lost'))
 RETURNING r.environment_id, r.message
 """
 
 
 def give_up_orphans() -> int:
-    """End runs whose worker died: running, old enough, and without an open contact. Returns how many."""
+    """End runs whose worker died: running, without an open contact, and with one that was lost, or old enough. Whoever
+    waits for a run may ask this. Returns how many."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(GIVE_UP, [ORPHANED_AFTER])
         ended = dict(cursor.fetchall())

@@ -222,7 +222,6 @@ if redis := os.environ.get("LIFETIME_REDIS_URL"):
 # Environments
 LEASE_SECONDS = 15.0  # how long a silent worker may hold a contact; the longest a dead one delays quiet
 CALL_TIMEOUT_SECONDS = 10.0
-SYNC_INTERVAL_SECONDS = _number("LIFETIME_SYNC_INTERVAL", 60)
 LEDGER_DAYS = _number("LIFETIME_LEDGER_DAYS", 90)  # for contacts and synchronizations
 # Networks that environments may never be in, whatever a name resolves to: link-local and cloud metadata services.
 REFUSED_NETWORKS = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128", "100.100.100.200/32", "0.0.0.0/32", "::/128"]

@@ -1,16 +1,18 @@
 """The last step: the console takes over what the target has now. Only then is a plan finished."""
 
 import asyncio
+import time
 
 from audit import log
 from deployments.execution import progress
 from deployments.execution.outcomes import Done, Outcome
 from deployments.execution.work import Work, in_database
 from deployments.models import StepName
-from environments import sync
+from environments import ledger, sync
 from environments.models import SyncRun, SyncStatus, SyncTrigger
 
 PAUSE = 0.1
+LOOK_FOR_DEAD = 2.0  # seconds between two looks whether the other worker still lives
 ACTIVE = (SyncStatus.QUEUED, SyncStatus.RUNNING)
 AT_MOST = 3  # synchronizations that were under way already and may have looked too early
 
@@ -35,9 +37,18 @@ def _request(work: Work) -> SyncRun:
 
 
 async def _ended(work: Work, run: SyncRun) -> SyncRun:
-    """Carry it out, unless another worker was faster; wait until it is over."""
+    """Carry it out, unless another worker was faster; wait until it is over, or that worker's lease."""
     await sync.carry_out(work.session, [run.pk])
+    looked = time.monotonic()
     while run.status in ACTIVE:
         await asyncio.sleep(PAUSE)
+        if time.monotonic() - looked > LOOK_FOR_DEAD:
+            await in_database(_give_up_dead)
+            looked = time.monotonic()
         run = await in_database(SyncRun.objects.get, pk=run.pk)
     return run
+
+
+def _give_up_dead() -> None:
+    ledger.close_lost()
+    sync.give_up_orphans()

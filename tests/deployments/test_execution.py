@@ -1,6 +1,7 @@
 """Plans carried out between two real platforms."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -11,8 +12,8 @@ from audit.models import AuditEvent
 from deployments import execution, plans, tasks
 from deployments.execution import claims
 from deployments.models import DeploymentPlan, PlanModule
-from environments import registry
-from environments.models import Application, ApplicationStatus, ApplicationVersion, Contact
+from environments import registry, sync
+from environments.models import Application, ApplicationStatus, ApplicationVersion, Contact, SyncRun
 from tests.deployments import scenes
 from tests.deployments.scenes import advanced, deploy, fresh, tag_and_deploy, told, wait_for_status, wait_for_step
 from tests.factories import actor
@@ -358,6 +359,28 @@ def test_a_plan_of_a_dead_worker_is_taken_over(scene):
     expire_claims()
 
     assert advanced(plan).status == "finished_successful"
+
+
+def test_a_plan_does_not_wait_long_for_the_synchronization_of_a_dead_worker(scene):
+    run = sync.request(scene.target, by=actor())
+    SyncRun.objects.filter(pk=run.pk).update(status="running", started_at=timezone.now())
+    Contact.objects.create(
+        environment=scene.target,
+        sync_run_id=run.pk,
+        purpose="sync",
+        worker="elsewhere",
+        pid=4242,
+        epoch=scene.target.epoch,
+        expires_at=timezone.now(),
+    )
+    began = time.monotonic()
+
+    plan = advanced(scene.started(deploy(scene.first["key"])))
+
+    assert plan.status == "finished_successful", told(plan)
+    assert time.monotonic() - began < sync.ORPHANED_AFTER / 2
+    run.refresh_from_db()
+    assert run.status == "failed"
 
 
 def test_a_plan_over_which_workers_die_again_and_again_is_aborted(scene):

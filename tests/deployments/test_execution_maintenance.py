@@ -6,7 +6,7 @@ from django.utils import timezone
 from audit.models import AuditEvent
 from deployments import plans
 from deployments.models import DeploymentPlan, PlanModule, StepName
-from environments import gate, maintenance
+from environments import gate, ledger, maintenance
 from environments.models import Contact, MaintenanceWindow
 from tests.deployments import scenes
 from tests.deployments.scenes import advanced, deploy, fresh, tag_and_deploy, told, wait_for, wait_for_status
@@ -70,6 +70,26 @@ def test_enabling_at_the_target_aborts_a_plan_at_any_step(scene, step):
 
     assert retry.status == "finished_successful", told(retry)
     assert scene.production.page() == "<h1>Hotel 2</h1>"
+
+
+@DEPLOYED
+def test_the_target_is_told_although_the_plan_is_seen_aborted_before_the_notification_comes(scene, monkeypatch):
+    version = scene.publish()
+    scene.production.behave(step_seconds={"generating": 60})
+    monkeypatch.setattr(ledger, "CHANNEL", "nobody_notifies_here")  # the worker listens where nothing is said
+    plan = scene.started(deploy(version["key"]))
+    with scenes.workers():
+        scenes.wait_for_step(plan, "generating")
+        monkeypatch.undo()
+
+        window = enable(scene.target)
+        wait_for(lambda: is_quiet(window), seconds=5)
+
+    plan = fresh(plan)
+    assert (plan.status, plan.target_state, plan.remote) == ("aborted", "unchanged", "ended")
+    assert scene.production.deployment(str(plan.key))["status"] == "aborted"
+    [contact] = Contact.objects.filter(environment=scene.target, closed_at__gt=window.enabled_at)
+    assert contact.outcome == "aborted"
 
 
 def test_enabling_while_packages_are_brought_over(scene):

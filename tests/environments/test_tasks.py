@@ -1,14 +1,16 @@
 """What the workers' tasks do, delivered once or twice."""
 
+from datetime import timedelta
 from importlib import import_module
 
 import psycopg
 import pytest
 from django.apps import apps
 from django.db import connection
+from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
-from environments import maintenance, sync, tasks
+from environments import ledger, maintenance, sync, tasks
 from environments.models import Contact, SyncRun, SyncState
 from tests.factories import actor, create_environment
 
@@ -80,6 +82,29 @@ def test_a_run_whose_worker_died_is_given_up_and_can_be_requested_again(platform
     tasks.synchronize([again.pk])
     again.refresh_from_db()
     assert again.status == "finished"
+
+
+def test_a_run_is_given_up_as_soon_as_the_lease_of_its_contact_is_over():
+    environment = create_environment()
+    run = sync.request(environment, by=actor())
+    SyncRun.objects.filter(pk=run.pk).update(status="running", started_at=timezone.now())
+    contact = Contact.objects.create(
+        environment=environment,
+        sync_run_id=run.pk,
+        purpose="sync",
+        worker="elsewhere",
+        pid=4242,
+        epoch=environment.epoch,
+        expires_at=timezone.now() + timedelta(minutes=1),
+    )
+    ledger.close_lost()
+    assert sync.give_up_orphans() == 0  # its worker lives, as far as anybody knows
+
+    Contact.objects.filter(pk=contact.pk).update(expires_at=timezone.now())
+    ledger.close_lost()
+
+    assert sync.give_up_orphans() == 1
+    assert SyncRun.objects.get().status == "failed"
 
 
 def test_a_message_that_was_lost_is_sent_again(platform):

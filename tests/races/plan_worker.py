@@ -19,7 +19,7 @@ from environments import ledger, maintenance, sync  # noqa: E402
 
 def main() -> None:
     settings.LEASE_SECONDS = float(sys.argv[1])
-    sync.ORPHANED_AFTER = 2 * settings.LEASE_SECONDS
+    sync.ORPHANED_AFTER = 2 * settings.LEASE_SECONDS  # for workers that die before they open a contact
     stop = Path(sys.argv[2])
     while not stop.exists():
         execution.advance()
