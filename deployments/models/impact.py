@@ -90,6 +90,7 @@ class ModuleReferences(models.Model):
     read_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name_plural = "module references"
         constraints = [models.UniqueConstraint(fields=["module_key", "version_key"], name="module_references_once")]
 
     def __str__(self) -> str:

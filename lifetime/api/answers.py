@@ -79,7 +79,7 @@ class Failed(Exception):
 
 def errors(*codes: int) -> dict[int, Any]:
     """The error codes of an operation, for its description."""
-    return dict.fromkeys((*codes, 401, 429, 500), Error)
+    return dict.fromkeys((*codes, 401, 429, 500, 503), Error)
 
 
 def to_json(value: Any) -> str:
