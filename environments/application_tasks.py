@@ -169,6 +169,20 @@ def not_done(what: str, task: ApplicationTask, why: str) -> list[log.Entry]:
     ]
 
 
+def entry(
+    task: ApplicationTask, message: str, *, succeeded: bool = True, kind: log.Kind = log.Kind.UPDATE
+) -> log.Entry:
+    """The audit entry of a task that is about its environment, with what was asked for."""
+    return log.Entry(
+        message=message[:2000],
+        on=task.environment.audit_object,
+        by=task.by,
+        kind=kind,
+        succeeded=succeeded,
+        details=task.parameters,
+    )
+
+
 def run(work: Work[Any], task: ApplicationTask) -> None:
     """Carry out a task that `claim` gave; store what came of it."""
     status, message, result = uvloop.run(_attempt(work, task))

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from audit import log
 from environments import application_tasks, gate
-from environments.application_tasks import Work
+from environments.application_tasks import Work, entry
 from environments.environment_api import BlockedAddress, BlockedAddresses, read
 from environments.models import ApplicationTask, Environment, Purpose, TaskKind, TaskStatus
 
@@ -91,22 +91,12 @@ async def _unblock(client: gate.Client, task: ApplicationTask) -> bool:
 
 def _unblocked(task: ApplicationTask, was_blocked: bool) -> list[log.Entry]:
     over = "" if was_blocked else ", which was over already"
-    return [_entry(task, f"Unblocked {_said(task)} in environment '{task.environment}'{over}")]
+    return [entry(task, f"Unblocked {_said(task)} in environment '{task.environment}'{over}")]
 
 
 def _failed(task: ApplicationTask, why: str) -> list[log.Entry]:
     message = f"Did not unblock {_said(task)} in environment '{task.environment}': {why}"
-    return [_entry(task, message, succeeded=False)]
-
-
-def _entry(task: ApplicationTask, message: str, *, succeeded: bool = True) -> log.Entry:
-    return log.Entry(
-        message=message[:2000],
-        on=task.environment.audit_object,
-        by=task.by,
-        succeeded=succeeded,
-        details=task.parameters,
-    )
+    return [entry(task, message, succeeded=False)]
 
 
 def _said(task: ApplicationTask) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit import log
 from environments import application_tasks, gate
-from environments.application_tasks import TaskRefused, Work
+from environments.application_tasks import TaskRefused, Work, entry
 from environments.database_details import Wanted, check, check_details
 from environments.environment_api import (
     DatabaseConnection,
@@ -308,47 +308,34 @@ def _saved(task: ApplicationTask, told: Told | None) -> list[log.Entry]:
     task.result = told
     was, name = task.parameters.get("was"), task.parameters["name"]
     if was is None:
-        return [_entry(task, f"Added {_said(task)}")]
+        return [entry(task, f"Added {_said(task)}")]
     if permission := task.parameters.get("permission"):
-        return [_entry(task, f"Changed the permissions on {_said(task)}: {permission}")]
+        return [entry(task, f"Changed the permissions on {_said(task)}: {permission}")]
     renamed = f", named '{was}' before" if was != name else ""
     password = ", with another password" if task.sealed_secrets else ""
-    return [_entry(task, f"Changed {_said(task)}{renamed}{password}")]
+    return [entry(task, f"Changed {_said(task)}{renamed}{password}")]
 
 
 def _deleted(task: ApplicationTask, told: Told | None) -> list[log.Entry]:
     task.result = told
-    return [_entry(task, f"Deleted {_said(task)}")]
+    return [entry(task, f"Deleted {_said(task)}")]
 
 
 def _tested(task: ApplicationTask, told: DatabaseTest) -> list[log.Entry]:
     task.result = told.model_dump(mode="json")
     came = "it works" if told.succeeded else f"it does not work: {told.message}"
-    return [_entry(task, f"Tested {_said(task)}: {came}", succeeded=told.succeeded, kind=log.Kind.VIEW)]
+    return [entry(task, f"Tested {_said(task)}: {came}", succeeded=told.succeeded, kind=log.Kind.VIEW)]
 
 
 def _failed(task: ApplicationTask, why: str) -> list[log.Entry]:
     doing = {TaskKind.SAVE_DATABASE: "save", TaskKind.DELETE_DATABASE: "delete", TaskKind.TEST_DATABASE: "test"}
-    return [_entry(task, f"Did not {doing[TaskKind(task.kind)]} {_said(task)}: {why}", succeeded=False)]
+    return [entry(task, f"Did not {doing[TaskKind(task.kind)]} {_said(task)}: {why}", succeeded=False)]
 
 
 def _said(task: ApplicationTask) -> str:
     name = task.parameters["name"]
     what = f"database connection '{name}'" if name else "details of a database connection"
     return f"{what} in environment '{task.environment}'"
-
-
-def _entry(
-    task: ApplicationTask, message: str, *, succeeded: bool = True, kind: log.Kind = log.Kind.UPDATE
-) -> log.Entry:
-    return log.Entry(
-        message=message[:2000],
-        on=task.environment.audit_object,
-        by=task.by,
-        kind=kind,
-        succeeded=succeeded,
-        details=task.parameters,
-    )
 
 
 READ: Work[Told] = Work(
