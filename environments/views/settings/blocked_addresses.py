@@ -9,9 +9,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from environments import blocked_addresses as rules
 from environments.models import Environment
-from environments.operations import explain
+from environments.views.settings import asking
 from lifetime import policy
-from lifetime.policy import Action, Decision
+from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest, client_address
 
 
@@ -31,13 +31,11 @@ def choose(request: AuthenticatedRequest) -> HttpResponse:
 @require_safe
 def blocked(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     environment = policy.get_environment(request.user, key, Action.MANAGE_PEOPLE)
-    window = environment.maintenance_window
-    reason = explain(environment.name, window, "Reading and unblocking addresses") if window else ""
     context = {
         "environment": environment,
         "environments": list(Environment.objects.registered().in_order()),
         "blocked": rules.of(environment),
-        "may_ask": Decision(not reason, reason, is_temporary=bool(reason)),
+        "may_ask": asking.may_ask(environment, "Reading and unblocking addresses"),
     }
     return render(request, "environments/settings/blocked_addresses.html", context)
 

@@ -14,14 +14,15 @@ from environments import database_connections as rules
 from environments import gate
 from environments.environment_api import DatabaseConnection
 from environments.models import ApplicationTask, Environment, TaskKind
-from environments.operations import explain
 from environments.settings_forms import DatabaseForm, add_errors
 from environments.views.answers import leave
+from environments.views.settings import asking
 from lifetime import policy
-from lifetime.policy import Action, Decision
+from lifetime.policy import Action
 from lifetime.requests import AuthenticatedRequest, client_address
 
 PAGE = "environments/settings/databases.html"
+DOING = "Changing and testing database connections"
 
 
 def _environments(request: AuthenticatedRequest) -> list[Environment]:
@@ -32,13 +33,6 @@ def _environments(request: AuthenticatedRequest) -> list[Environment]:
 
 def _get(request: AuthenticatedRequest, key: UUID) -> Environment:
     return policy.get_environment(request.user, key, Action.MANAGE_DATABASES)
-
-
-def _may_ask(environment: Environment) -> Decision:
-    """Whether the environment may be asked now."""
-    window = environment.maintenance_window
-    reason = explain(environment.name, window, "Changing and testing database connections") if window else ""
-    return Decision(not reason, reason, is_temporary=bool(reason))
 
 
 @require_safe
@@ -72,7 +66,7 @@ def _state(environment: Environment) -> dict[str, Any]:
             (one, names.get(one.provider, one.provider), test, rules.outcome(test) if test else None)
             for one, test in tests
         ],
-        "may_ask": _may_ask(environment),
+        "may_ask": asking.may_ask(environment, DOING),
     }
 
 
@@ -104,7 +98,7 @@ def _find(environment: Environment, key: UUID) -> DatabaseConnection:
 
 
 def _edit(request: AuthenticatedRequest, environment: Environment, shown: DatabaseConnection | None) -> HttpResponse:
-    may_ask = _may_ask(environment)
+    may_ask = asking.may_ask(environment, DOING)
     providers = rules.of(environment).providers
     if request.method != "POST":
         form = DatabaseForm(providers, connection=shown, is_read_only=not may_ask)
@@ -144,7 +138,7 @@ def _form(
         "environment": environment,
         "form": form,
         "shown": shown,
-        "may_ask": _may_ask(environment),
+        "may_ask": asking.may_ask(environment, DOING),
         "providers": form.providers,
         **_test_context(test),
     }
@@ -160,7 +154,7 @@ def test_details(request: AuthenticatedRequest, key: UUID) -> HttpResponse:
     known = rules.of(environment)
     shown = next((one for one in known.connections if str(one.key) == request.POST.get("connection")), None)
     form = DatabaseForm(known.providers, request.POST, connection=shown)
-    may_ask, test, status = _may_ask(environment), None, 422
+    may_ask, test, status = asking.may_ask(environment, DOING), None, 422
     if not may_ask:
         form.add_error(None, may_ask.reason)
         status = 409
