@@ -56,16 +56,7 @@ class WantedSolution(Body):
 def request_source_code(request: ApiRequest, environment: UUID, application: UUID) -> HttpResponse:
     """Have the source code of the version packed that the application is based on there."""
     found, where = places.application_in(request, environment, application)
-    status = _readable(request, where, [found])[0]
-    download = fetching.request(
-        DownloadKind.SOURCE_CODE,
-        where,
-        [_wanted(status)],
-        name=f"{found.name} {status.version}.zip",
-        account=request.account,
-        by=actor(request),
-    )
-    return answer(_source_status(download), 201)
+    return _pack(request, where, found)
 
 
 @router.get(SOURCE + "/{key:package}/status", response={201: SourceCodeStatus, **errors(403, 404)})
@@ -90,17 +81,7 @@ def request_source_code_of_module(request: ApiRequest, environment: UUID, module
     if (one := found.first()) is None:
         raise Http404("There is no such module in the environment.")
     application, where = places.application_in(request, environment, one.application.key)
-    status = _readable(request, where, [application])[0]
-    download = fetching.request(
-        DownloadKind.SOURCE_CODE,
-        where,
-        [_wanted(status)],
-        name=f"{one.name} {status.version}.zip",
-        account=request.account,
-        by=actor(request),
-        module=one,
-    )
-    return answer(_source_status(download), 201)
+    return _pack(request, where, application, module=one)
 
 
 @router.get(OF_MODULE + "/{key:package}/status", response={201: SourceCodeStatus, **errors(400, 403, 404)})
@@ -157,6 +138,23 @@ def get_solution_status(request: ApiRequest, environment: UUID, solution: UUID) 
 def get_solution_link(request: ApiRequest, environment: UUID, solution: UUID) -> HttpResponse:
     """A link to the solution."""
     return _link(request, _own(request, environment, solution, DownloadKind.SOLUTION))
+
+
+def _pack(
+    request: ApiRequest, environment: Environment, application: Application, *, module: Module | None = None
+) -> HttpResponse:
+    """Queue the source code of the application, or of this module of it."""
+    status = _readable(request, environment, [application])[0]
+    download = fetching.request(
+        DownloadKind.SOURCE_CODE,
+        environment,
+        [_wanted(status)],
+        name=f"{(module or application).name} {status.version}.zip",
+        account=request.account,
+        by=actor(request),
+        module=module,
+    )
+    return answer(_source_status(download), 201)
 
 
 def _readable(
